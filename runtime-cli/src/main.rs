@@ -1,0 +1,2 @@
+//! runtime-cli
+fn main() {}

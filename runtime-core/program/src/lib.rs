@@ -1,0 +1,2 @@
+//! program
+#![no_std]
