@@ -1,1 +1,9 @@
 //! runtime-core
+
+pub mod cgroup;
+pub mod error;
+pub mod facts;
+pub mod seccomp;
+pub mod spec;
+
+pub use error::{Error, ErrorKind, Result};
