@@ -5,5 +5,6 @@ pub mod error;
 pub mod facts;
 pub mod seccomp;
 pub mod spec;
+mod sys;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,1 +1,3 @@
 //! facts
+
+pub mod cgroup;
