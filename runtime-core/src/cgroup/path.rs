@@ -181,3 +181,134 @@ fn base(hierarchy: &Hierarchy, mode: CgroupMode) -> Result<PathBuf> {
         HierarchyKind::V1 | HierarchyKind::Named => Ok(own.to_path_buf()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::cgroup::tests::{hybrid, v2};
+
+    fn path_of(path: Option<&str>, facts: &CgroupFacts, controller: &str) -> String {
+        let paths = resolve(path.map(Path::new), "c1", facts).unwrap();
+        let found = paths
+            .directories
+            .iter()
+            .find(|d| d.name().split(',').any(|name| name == controller));
+        found.unwrap().path().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn absolute_paths_count_from_the_mount() {
+        assert_eq!(
+            path_of(Some("/docker/abc"), &v2(), ""),
+            "/sys/fs/cgroup/docker/abc"
+        );
+        let facts = hybrid();
+        assert_eq!(
+            path_of(Some("/docker/abc"), &facts, "memory"),
+            "/sys/fs/cgroup/memory/docker/abc"
+        );
+        assert_eq!(
+            path_of(Some("/docker/abc"), &facts, "cpu"),
+            "/sys/fs/cgroup/cpu,cpuacct/docker/abc"
+        );
+        assert_eq!(
+            path_of(Some("/docker/abc"), &facts, "name=systemd"),
+            "/sys/fs/cgroup/systemd/docker/abc"
+        );
+        assert_eq!(
+            path_of(Some("/docker/abc"), &facts, ""),
+            "/sys/fs/cgroup/unified/docker/abc"
+        );
+    }
+
+    #[test]
+    fn relative_paths_and_ids_count_from_the_caller() {
+        for (given, tail) in [(None, "c1"), (Some(""), "c1"), (Some("a/b"), "a/b")] {
+            assert_eq!(
+                path_of(given, &v2(), ""),
+                format!("/sys/fs/cgroup/user.slice/{tail}")
+            );
+            let facts = hybrid();
+            assert_eq!(
+                path_of(given, &facts, "memory"),
+                format!("/sys/fs/cgroup/memory/user.slice/deep:er/{tail}")
+            );
+            assert_eq!(
+                path_of(given, &facts, "devices"),
+                format!("/sys/fs/cgroup/devices/{tail}")
+            );
+            assert_eq!(
+                path_of(given, &facts, ""),
+                format!("/sys/fs/cgroup/unified/{tail}")
+            );
+        }
+        assert!(!resolve(None, "c1", &v2()).unwrap().explicit);
+        assert!(resolve(Some(Path::new("x")), "c1", &v2()).unwrap().explicit);
+        // A caller in the root of version 2 has no parent to count from.
+        let mut facts = v2();
+        facts.hierarchies[0].own = "/".into();
+        assert_eq!(path_of(None, &facts, ""), "/sys/fs/cgroup/c1");
+    }
+
+    #[test]
+    fn a_mount_that_shows_a_part_of_the_hierarchy() {
+        let mut facts = hybrid();
+        let memory = facts
+            .hierarchies
+            .iter_mut()
+            .find(|h| h.controllers == ["memory"])
+            .unwrap();
+        memory.root = "/user.slice".into();
+        assert_eq!(
+            path_of(None, &facts, "memory"),
+            "/sys/fs/cgroup/memory/deep:er/c1"
+        );
+        for (root, own) in [("/other", "/user.slice"), ("/", "/../x")] {
+            let memory = facts
+                .hierarchies
+                .iter_mut()
+                .find(|h| h.controllers == ["memory"])
+                .unwrap();
+            (memory.root, memory.own) = (root.into(), own.into());
+            let error = resolve(None, "c1", &facts).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(resolve(Some(Path::new("/abs")), "c1", &facts).is_ok());
+        }
+    }
+
+    #[test]
+    fn dots_never_lead_out() {
+        for (given, expected) in [
+            ("/../../etc", "/sys/fs/cgroup/etc"),
+            ("/a/../../b/./c//", "/sys/fs/cgroup/b/c"),
+            ("../../x", "/sys/fs/cgroup/user.slice/x"),
+        ] {
+            assert_eq!(path_of(Some(given), &v2(), ""), expected);
+        }
+        for root in ["/", "//", "/..", ".", "..", "a/..", "/./"] {
+            let error = resolve(Some(Path::new(root)), "c1", &v2()).unwrap_err();
+            assert_eq!(error.field(), Some(FIELD), "{root}");
+        }
+        assert!(resolve(Some(Path::new("/a\0b")), "c1", &v2()).is_err());
+        let long = format!("/{}", "x/".repeat(32_768));
+        assert_eq!(
+            resolve(Some(Path::new(&long)), "c1", &v2()).unwrap_err().kind(),
+            ErrorKind::InvalidSpec
+        );
+    }
+
+    #[test]
+    fn the_record_gives_the_map_of_the_state_file() {
+        let record = CgroupRecord {
+            directories: resolve(Some(Path::new("/x")), "c", &hybrid())
+                .unwrap()
+                .directories,
+        };
+        let paths = record.paths();
+        assert_eq!(paths["cpu"], paths["cpuacct"]);
+        assert_eq!(paths[""], Path::new("/sys/fs/cgroup/unified/x"));
+        assert_eq!(paths.len(), 13);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<CgroupRecord>(&text).unwrap(), record);
+    }
+}

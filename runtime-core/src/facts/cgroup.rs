@@ -284,3 +284,7 @@ fn kernel_version(release: &[u8]) -> Option<(u32, u32)> {
     let mut parts = release.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
+
+#[cfg(test)]
+#[path = "cgroup_tests.rs"]
+pub(crate) mod tests;
