@@ -100,6 +100,20 @@ pub struct Devices {
     pub minor: Option<u32>,
 }
 
+impl Devices {
+    /// Every device of `other` is one of these.
+    fn covers(&self, other: &Self) -> bool {
+        let covers = |wide: Option<u32>, narrow: Option<u32>| wide.is_none() || wide == narrow;
+        self.kind == other.kind && covers(self.major, other.major) && covers(self.minor, other.minor)
+    }
+
+    /// Some device is of both.
+    fn overlaps(&self, other: &Self) -> bool {
+        let meet = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
+        self.kind == other.kind && meet(self.major, other.major) && meet(self.minor, other.minor)
+    }
+}
+
 impl fmt::Display for Devices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = match self.kind {
@@ -262,8 +276,8 @@ impl DeviceRules {
     /// it is taken back with the same numbers; so the exceptions are worked out here and written once.
     ///
     /// # Errors
-    /// A rule takes something back from the middle of an exception with more devices. The kernel would ignore it without
-    /// a word, and the device would stay open.
+    /// A rule takes something back from a part of an exception with more devices. The kernel would ignore it without a
+    /// word, and the device would stay open.
     pub fn v1_writes(&self) -> Result<Vec<Write>> {
         let (default, rules) = self.effective();
         let mut exceptions: BTreeMap<Devices, (u8, &str)> = BTreeMap::new();
@@ -274,10 +288,7 @@ impl DeviceRules {
                 entry.0 |= rule.access.0;
                 continue;
             }
-            refuse_hole(&exceptions, rule, devices)?;
-            if let Some(entry) = exceptions.get_mut(&devices) {
-                entry.0 &= !rule.access.0;
-            }
+            take_back(&mut exceptions, rule, devices)?;
         }
         let file = |allow: bool| if allow { "devices.allow" } else { "devices.deny" };
         let write = |allow, value: String, origin: &str| {
@@ -292,37 +303,25 @@ impl DeviceRules {
     }
 }
 
-fn refuse_hole(
-    exceptions: &BTreeMap<Devices, (u8, &str)>,
+/// Takes a rule back from the exceptions: whole from those that lie within it; one that only overlaps with it would need
+/// a hole.
+fn take_back(
+    exceptions: &mut BTreeMap<Devices, (u8, &str)>,
     rule: &DeviceRule,
     devices: Devices,
 ) -> Result<()> {
-    let wider = [
-        Devices {
-            major: None,
-            ..devices
-        },
-        Devices {
-            minor: None,
-            ..devices
-        },
-        Devices {
-            major: None,
-            minor: None,
-            ..devices
-        },
-    ];
-    for wide in wider.into_iter().filter(|wide| *wide != devices) {
-        let Some((access, origin)) = exceptions.get(&wide) else {
+    for (exception, (access, origin)) in exceptions {
+        if !devices.overlaps(exception) || *access & rule.access.0 == 0 {
             continue;
-        };
-        if access & rule.access.0 != 0 {
+        }
+        if !devices.covers(exception) {
             let message = format!(
-                "cannot punch hole in existing wildcard rule {wide} {} of {origin}: cgroup v1 has no such rules",
+                "cannot punch hole in existing wildcard rule {exception} {} of {origin}: cgroup v1 has no such rules",
                 Access(*access)
             );
             return Err(Error::new(ErrorKind::Unsupported, message).with_field(&rule.origin));
         }
+        *access &= !rule.access.0;
     }
     Ok(())
 }

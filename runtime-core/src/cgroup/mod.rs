@@ -21,3 +21,6 @@ pub use devices::{DeviceFilter, DeviceRules, device_rules};
 pub use fs::{Cgroup, Join, JoinTasks};
 pub use limits::{Limits, Write, limits};
 pub use path::{CgroupPaths, CgroupRecord, Directory, resolve};
+
+#[cfg(test)]
+mod tests;

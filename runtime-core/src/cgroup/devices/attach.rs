@@ -104,7 +104,7 @@ impl Group {
 
     /// The ids of the programs on this group.
     #[cfg(test)]
-    pub(super) fn filters(&self) -> Vec<u32> {
+    pub(in crate::cgroup) fn filters(&self) -> Vec<u32> {
         bpf::query(self.fd().unwrap()).unwrap()
     }
 }
