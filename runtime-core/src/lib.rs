@@ -1,9 +1,24 @@
-//! runtime-core
+//! A low-level OCI container runtime as a library.
+//!
+//! Everything is decided first, as data, and then done:
+//!
+//! ```text
+//! config.json -parse-> Spec -plan(Spec, HostFacts, Request): pure-> Plan -order-> Schedule -open fds, make cgroup->
+//!   Prepared -lower-> Program -clone, exec init, run-> Running -save-> Record -later-> start kill exec delete
+//! ```
 
 pub mod cgroup;
 pub mod error;
 pub mod facts;
+mod id;
+mod ops;
+mod request;
 pub mod seccomp;
 pub mod spec;
+mod state;
 
 pub use error::{Error, ErrorKind, Result};
+pub use id::{ContainerId, Signal};
+pub use ops::{Container, Runtime};
+pub use request::{CgroupDriver, CreateRequest, Stdio, Terminal};
+pub use state::{Exit, State, Status};
