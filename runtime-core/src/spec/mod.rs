@@ -1,10 +1,19 @@
-//! Loading config.json (being written on its own branch).
+//! The configuration: config.json read into typed data, and everything that can be said about it without a host.
+//!
+//! [`LoadedSpec`] is what the rest of the library plans from. Loading ([`load`]) is the only part that touches a file,
+//! and it touches one. Checking ([`check`]), mount options ([`mount_options`]), capability sets ([`capability`]) and the
+//! default configuration ([`default`]) are pure. Nothing here asks what the host can do and nothing here decides how a
+//! container is made; that is the plan's work.
 
-use oci_spec::runtime::Spec;
+pub mod capability;
+pub mod check;
+pub mod default;
+pub mod load;
+pub mod mount_options;
+mod normalize;
+mod shape;
 
-/// A configuration and what was noticed while reading it.
-#[derive(Debug)]
-pub struct LoadedSpec {
-    /// The configuration.
-    pub spec: Spec,
-}
+pub use check::check;
+pub use default::{DefaultSpec, default_json, default_spec};
+pub use load::{Extra, LoadedSpec, Warning};
+pub use mount_options::MountOptions;
