@@ -1,0 +1,3 @@
+//! The calls that rustix and nix lack, and the only unsafe code of the library outside init.
+
+pub(crate) mod bpf;
