@@ -1,0 +1,48 @@
+//! Waiting for and ending processes by their descriptors.
+#![allow(unsafe_code, reason = "kill(2) of a process group and waitid(2) of a descriptor")]
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crate::state::Exit;
+
+/// How the child behind the descriptor ended; waits for it. [`Exit::Unknown`] where somebody else reaped it, or where it
+/// is no child of this process.
+pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
+    // SAFETY: all zeroes is a valid siginfo_t; waitid fills it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: the descriptor is open and the structure ours.
+        // JUSTIFICATION: rustix's waitid hides the code of a stopped or trapped child, and nix has no P_PIDFD for it.
+        let result = unsafe {
+            libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd().cast_unsigned(), &raw mut info, libc::WEXITED | libc::__WALL)
+        };
+        if result == 0 {
+            break;
+        }
+        if std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
+            return Exit::Unknown;
+        }
+    }
+    // SAFETY: waitid succeeded, so the fields of a child's end are set.
+    let status = unsafe { info.si_status() };
+    match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status),
+        _ => Exit::Signal(status),
+    }
+}
+
+/// Reaps a child that has ended or is about to.
+pub(crate) fn reap(pidfd: &OwnedFd) {
+    exit_of(pidfd);
+}
+
+/// Kills the processes of the group that a session leader of ours leads; the leader is not reaped yet, so its number is
+/// still its own.
+pub(crate) fn kill_session(leader: i32) {
+    if leader > 1 {
+        // SAFETY: a signal, no memory.
+        unsafe { libc::kill(-leader, libc::SIGKILL) };
+        // SAFETY: as above; for a leader that has not made its group yet.
+        unsafe { libc::kill(leader, libc::SIGKILL) };
+    }
+}
