@@ -38,22 +38,33 @@ pub(crate) struct HookRun<'a> {
 /// Hook: with runc's words, what it printed included.
 pub(crate) fn run_hook(run: HookRun<'_>) -> Result<()> {
     let hook = run.hook;
-    let args = if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { hook.args.as_slice() };
+    let args = if hook.args.is_empty() {
+        std::slice::from_ref(&hook.path)
+    } else {
+        hook.args.as_slice()
+    };
     let input = memfd(c"runtime-state", run.state)?;
     let timeout = hook.timeout.map(Duration::from_secs);
     let named = format!("error running {} hook #{}", hook.kind.as_str(), hook.position);
     let failed = |why: String| Error::new(ErrorKind::Hook, format!("{named}: {why}"));
     let captured = run_captured(&hook.path, args, &hook.env, Some(input), run.cwd, timeout)
         .map_err(|error| failed(error.to_string()))?;
-    let output = format!("stdout: {}, stderr: {}", captured.output.trim_end(), captured.error.trim_end());
+    let output = format!(
+        "stdout: {}, stderr: {}",
+        captured.output.trim_end(),
+        captured.error.trim_end()
+    );
     match captured.exit {
-        _ if captured.timed_out => {
-            Err(failed(format!("hook ran past specified timeout of {}.0s", hook.timeout.unwrap_or(0))))
-        }
+        _ if captured.timed_out => Err(failed(format!(
+            "hook ran past specified timeout of {}.0s",
+            hook.timeout.unwrap_or(0)
+        ))),
         Exit::Code(0) => Ok(()),
         Exit::Code(code) => Err(failed(format!("exit status {code}, {output}"))),
         Exit::Signal(signal) => Err(failed(format!("signal {signal}, {output}"))),
-        Exit::Unknown => Err(failed("its end was not seen: another part of the process reaped it".to_owned())),
+        Exit::Unknown => Err(failed(
+            "its end was not seen: another part of the process reaped it".to_owned(),
+        )),
     }
 }
 
@@ -85,13 +96,17 @@ pub(super) fn run_captured(
     for (number, fd) in [(0, input), (1, output_end), (2, error_end)] {
         descriptors.insert(FdName::Standard(number), fd)?;
     }
-    let plan = Plan { lines: lines(path, args, env, cwd)?, warnings: Vec::new(), cgroup: None };
+    let plan = Plan {
+        lines: lines(path, args, env, cwd)?,
+        warnings: Vec::new(),
+        cgroup: None,
+    };
     let program = lower(&plan.lines, &descriptors)?;
     let (link, theirs) = Link::pair()?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let child = spawn_init(0, None, &program, &theirs, &descriptors)?;
     drop((theirs, descriptors));
-    if let Err(error) = await_exec(&plan, &link) {
+    if let Err(error) = await_exec(|number| plan.line(number).cloned(), &link) {
         sys::wait::reap(&child.pidfd);
         return Err(error);
     }
@@ -102,28 +117,54 @@ pub(super) fn run_captured(
     }
     let exit = sys::wait::exit_of(&child.pidfd);
     let [output, error] = streams.map(|stream| String::from_utf8_lossy(&stream.kept).into_owned());
-    Ok(Captured { exit, timed_out, output, error })
+    Ok(Captured {
+        exit,
+        timed_out,
+        output,
+        error,
+    })
 }
 
 fn lines(path: &str, args: &[String], env: &[String], cwd: &Path) -> Result<Vec<Line>> {
     let null = || Error::new(ErrorKind::InvalidSpec, "a string contains a null byte");
     let text = |value: &str| Text::new(value).ok_or_else(null);
     let texts = |values: &[String]| values.iter().map(|value| text(value)).collect::<Result<Vec<_>>>();
-    let line = |step| Line { action: Action::Init(step), from: "(program)".to_owned() };
+    let line = |step| Line {
+        action: Action::Init(step),
+        from: "(program)".to_owned(),
+    };
     let standard = FdName::Standard;
     Ok(vec![
-        line(Step::CloseStray { keep: vec![standard(0), standard(1), standard(2)] }),
+        line(Step::CloseStray {
+            keep: vec![standard(0), standard(1), standard(2)],
+        }),
         line(Step::NewSession {}),
-        line(Step::Stdio { input: standard(0), output: standard(1), error: standard(2) }),
-        line(Step::WorkDir { path: text(&cwd.to_string_lossy())?, may_fail: false }),
+        line(Step::Stdio {
+            input: standard(0),
+            output: standard(1),
+            error: standard(2),
+        }),
+        line(Step::WorkDir {
+            path: text(&cwd.to_string_lossy())?,
+            may_fail: false,
+        }),
         line(Step::Umask { mask: 0o022 }),
-        line(Step::FindProgram { name: text(path)?, search: text("")? }),
-        line(Step::Exec { args: texts(args)?, env: texts(env)?, home: NO_HOME, keep: 0 }),
+        line(Step::FindProgram {
+            name: text(path)?,
+            search: text("")?,
+        }),
+        line(Step::Exec {
+            args: texts(args)?,
+            env: texts(env)?,
+            home: NO_HOME,
+            keep: 0,
+        }),
     ])
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|errno| Error::os("pipe2(O_CLOEXEC)", errno))
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| Error::os("pipe2(O_CLOEXEC)", errno))
 }
 
 /// One output stream; what is over the limit is read and dropped, so that the program is never stopped by it.
@@ -134,7 +175,10 @@ struct Stream {
 
 impl Stream {
     fn new(fd: OwnedFd) -> Self {
-        Self { file: Some(fd.into()), kept: Vec::new() }
+        Self {
+            file: Some(fd.into()),
+            kept: Vec::new(),
+        }
     }
 
     fn read(&mut self) {
@@ -144,7 +188,8 @@ impl Stream {
             Ok(0) | Err(_) => self.file = None,
             Ok(length) => {
                 let room = KEPT.saturating_sub(self.kept.len()).min(length);
-                self.kept.extend_from_slice(buffer.get(..room).unwrap_or_default());
+                self.kept
+                    .extend_from_slice(buffer.get(..room).unwrap_or_default());
             }
         }
     }

@@ -21,7 +21,8 @@ pub(super) fn open(
     nofollow: bool,
     idmap: Option<&LentIdMap>,
 ) -> Result<OwnedFd> {
-    let path = CString::new(source).map_err(|_| Error::new(ErrorKind::InvalidSpec, "the source contains a null byte"))?;
+    let path = CString::new(source)
+        .map_err(|_| Error::new(ErrorKind::InvalidSpec, "the source contains a null byte"))?;
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
@@ -53,7 +54,10 @@ fn own_userns(init: &Launched) -> Result<OwnedFd> {
 /// A user namespace with these maps: the only form in which the kernel takes them. It lives by its descriptor; the
 /// process that made it ends at once.
 fn mapped_userns(idmap: &LentIdMap) -> Result<OwnedFd> {
-    let line = |step| Line { action: Action::Init(step), from: "(id map)".to_owned() };
+    let line = |step| Line {
+        action: Action::Init(step),
+        from: "(id map)".to_owned(),
+    };
     let lines = [line(Step::CloseStray { keep: Vec::new() }), line(Step::Sync {})];
     let descriptors = Descriptors::default();
     let program = lower(&lines, &descriptors)?;
@@ -61,7 +65,8 @@ fn mapped_userns(idmap: &LentIdMap) -> Result<OwnedFd> {
     let namespaces = libc::CLONE_NEWUSER.cast_unsigned();
     let child = spawn_init(namespaces.into(), None, &program, &theirs, &descriptors)?;
     drop(theirs);
-    let result = maps::write(child.pid, &idmap.uids, &idmap.gids, false, false).and_then(|()| namespace_of(child.pid));
+    let result =
+        maps::write(child.pid, &idmap.uids, &idmap.gids, false, false).and_then(|()| namespace_of(child.pid));
     // The end of the report socket ends the process.
     drop(link);
     sys::wait::reap(&child.pidfd);

@@ -9,7 +9,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::IdMap;
 
 /// Writes both maps of the namespace that `pid` is in.
-pub(super) fn write(pid: i32, uids: &[IdMap], gids: &[IdMap], deny_setgroups: bool, helpers: bool) -> Result<()> {
+pub(super) fn write(
+    pid: i32,
+    uids: &[IdMap],
+    gids: &[IdMap],
+    deny_setgroups: bool,
+    helpers: bool,
+) -> Result<()> {
     if deny_setgroups {
         write_file(pid, "setgroups", "deny")?;
     }
@@ -33,7 +39,9 @@ fn write_file(pid: i32, name: &str, text: &str) -> Result<()> {
     std::fs::write(&path, text).map_err(|error| {
         let error = Error::os(format!("write({path:?}, {:?})", text.trim_end()), error);
         if error.errno() == Some(libc::EPERM) {
-            error.with_hint("an unprivileged caller may map its own id only; ranges need newuidmap and /etc/subuid")
+            error.with_hint(
+                "an unprivileged caller may map its own id only; ranges need newuidmap and /etc/subuid",
+            )
         } else {
             error
         }
@@ -57,7 +65,10 @@ fn helper(name: &str, pid: i32, maps: &[IdMap]) -> Result<()> {
     let path = path.to_string_lossy().into_owned();
     let no_input: Option<OwnedFd> = None;
     match run_captured(&path, &args, &[], no_input, std::path::Path::new("/"), None)? {
-        Captured { exit: crate::state::Exit::Code(0), .. } => Ok(()),
+        Captured {
+            exit: crate::state::Exit::Code(0),
+            ..
+        } => Ok(()),
         Captured { error, .. } => Err(Error::new(
             ErrorKind::Permission,
             format!("{} failed: {}", args.join(" "), error.trim()),

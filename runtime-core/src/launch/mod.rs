@@ -18,7 +18,7 @@ use runtime_core_program::{Frame, FrameKind};
 use rustix::io::Errno;
 
 pub(crate) use hook::{HookRun, run_hook};
-pub(crate) use link::{Link, send};
+pub(crate) use link::{Link, Report, send};
 pub(crate) use words::failure;
 
 use crate::cgroup::{Cgroup, DeviceRules, Join, Write};
@@ -71,7 +71,13 @@ pub(crate) struct Launch<'a> {
 impl<'a> Launch<'a> {
     /// A walk of `plan` with the caller's descriptors.
     pub(crate) fn new(plan: &'a Plan, descriptors: Descriptors) -> Self {
-        Self { plan, cgroup: None, descriptors, init: None, master: None }
+        Self {
+            plan,
+            cgroup: None,
+            descriptors,
+            init: None,
+            master: None,
+        }
     }
 
     /// Walks to the end of the schedule.
@@ -92,7 +98,11 @@ impl<'a> Launch<'a> {
     fn parent(&mut self, step: &ParentStep, host: &mut dyn Host) -> Result<()> {
         match step {
             ParentStep::SaveRecord { status } => {
-                let init = self.init.as_ref().map(|init| ProcessIdentity::of(init.pid)).transpose()?;
+                let init = self
+                    .init
+                    .as_ref()
+                    .map(|init| ProcessIdentity::of(init.pid))
+                    .transpose()?;
                 host.save(*status, init)
             }
             ParentStep::MakeCgroup { .. } => self.make_cgroup(host),
@@ -101,30 +111,42 @@ impl<'a> Launch<'a> {
             ParentStep::OpenNamespace { path, kind } => self.open_namespace(path, *kind),
             ParentStep::Listen => self.descriptors.insert(FdName::Listener, host.listen()?),
             ParentStep::Spawn { namespaces } => self.spawn(*namespaces, host),
-            ParentStep::WriteIdMaps { uids, gids, deny_setgroups, helpers } => {
-                maps::write(self.pid()?, uids, gids, *deny_setgroups, *helpers)
-            }
+            ParentStep::WriteIdMaps {
+                uids,
+                gids,
+                deny_setgroups,
+                helpers,
+            } => maps::write(self.pid()?, uids, gids, *deny_setgroups, *helpers),
             ParentStep::Release => self.link()?.go(None),
-            ParentStep::Lend { source, recursive, nofollow, idmap } => {
+            ParentStep::Lend {
+                source,
+                recursive,
+                nofollow,
+                idmap,
+            } => {
                 let init = self.init.as_ref().ok_or_else(no_init)?;
                 let tree = lend::open(init, source, *recursive, *nofollow, idmap.as_ref())?;
                 init.link.go(Some(tree.as_fd()))
             }
             ParentStep::Hook { hook } => {
                 let state = host.hook_state(Status::Creating, self.pid()?);
-                run_hook(HookRun { hook, state: &state, cwd: host.bundle() })
-            }
-            ParentStep::OomScore { value } => self.oom_score(*value),
-            ParentStep::Rlimit { resource, soft, hard, .. } => {
-                crate::sys::limit::set(self.pid()?, *resource, *soft, *hard).map_err(|error| {
-                    let error = Error::os(format!("prlimit64({resource}, {soft}, {hard})"), error);
-                    if error.errno() == Some(libc::EPERM) {
-                        error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
-                    } else {
-                        error
-                    }
+                run_hook(HookRun {
+                    hook,
+                    state: &state,
+                    cwd: host.bundle(),
                 })
             }
+            ParentStep::OomScore { value } => self.oom_score(*value),
+            ParentStep::Rlimit {
+                resource, soft, hard, ..
+            } => crate::sys::limit::set(self.pid()?, *resource, *soft, *hard).map_err(|error| {
+                let error = Error::os(format!("prlimit64({resource}, {soft}, {hard})"), error);
+                if error.errno() == Some(libc::EPERM) {
+                    error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+                } else {
+                    error
+                }
+            }),
             ParentStep::PassTerminal { socket } => self.pass_terminal(socket.as_deref()),
             ParentStep::SendPidfd { socket } => {
                 let init = self.init.as_ref().ok_or_else(no_init)?;
@@ -148,7 +170,11 @@ impl<'a> Launch<'a> {
             Err(failed) => return Err(self.failed(failed)),
         };
         let missing = || {
-            Error::new(ErrorKind::Internal, format!("init sent no descriptor with {kind:?}")).with_step(line.to_string())
+            Error::new(
+                ErrorKind::Internal,
+                format!("init sent no descriptor with {kind:?}"),
+            )
+            .with_step(line.to_string())
         };
         match kind {
             FrameKind::Descriptor => self.master = Some(report.fd.ok_or_else(missing)?),
@@ -168,12 +194,13 @@ impl<'a> Launch<'a> {
 
     /// The end of the walk: the program runs, or a step after the last handshake failed.
     pub(crate) fn started(&self) -> Result<()> {
-        await_exec(self.plan, self.link()?).map_err(|error| self.killed_by_memory(error))
+        await_exec(|number| self.plan.line(number).cloned(), self.link()?)
+            .map_err(|error| self.killed_by_memory(error))
     }
 
     fn failed(&self, frame: Option<Frame>) -> Error {
         let error = match frame {
-            Some(frame) => failure(self.plan, &frame),
+            Some(frame) => failure(self.plan.line(frame.line), &frame),
             None => Error::new(ErrorKind::System, "init ended without a word"),
         };
         self.killed_by_memory(error)
@@ -181,12 +208,19 @@ impl<'a> Launch<'a> {
 
     /// A container whose memory limit is too small for init dies without a word; say so.
     fn killed_by_memory(&self, error: Error) -> Error {
-        let kills = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok().flatten()).unwrap_or(0);
+        let kills = self
+            .cgroup
+            .as_ref()
+            .and_then(|cgroup| cgroup.oom_kills().ok().flatten())
+            .unwrap_or(0);
         if kills == 0 {
             return error;
         }
-        Error::new(ErrorKind::System, "container init was OOM-killed (memory limit too low?)")
-            .with_field("linux.resources.memory.limit")
+        Error::new(
+            ErrorKind::System,
+            "container init was OOM-killed (memory limit too low?)",
+        )
+        .with_field("linux.resources.memory.limit")
     }
 
     fn link(&self) -> Result<&Link> {
@@ -198,7 +232,9 @@ impl<'a> Launch<'a> {
     }
 
     fn make_cgroup(&mut self, host: &mut dyn Host) -> Result<()> {
-        let Some(plan) = &self.plan.cgroup else { return Ok(()) };
+        let Some(plan) = &self.plan.cgroup else {
+            return Ok(());
+        };
         let cgroup = Cgroup::create(&plan.paths, &plan.writes, plan.rootless)?;
         host.keep_cgroup(&cgroup)?;
         self.cgroup = Some(cgroup);
@@ -218,7 +254,9 @@ impl<'a> Launch<'a> {
             .as_ref()
             .zip(self.plan.cgroup.as_ref())
             .map(|(cgroup, plan)| (cgroup, &plan.devices, plan.rootless));
-        rules.map_or(Ok(()), |(cgroup, rules, rootless)| cgroup.apply_devices(rules, rootless).map(drop))
+        rules.map_or(Ok(()), |(cgroup, rules, rootless)| {
+            cgroup.apply_devices(rules, rootless).map(drop)
+        })
     }
 
     fn open_namespace(&mut self, path: &str, kind: u32) -> Result<()> {
@@ -227,15 +265,24 @@ impl<'a> Launch<'a> {
             .map_err(|errno| Error::os(format!("open({path:?})"), errno))?;
         match crate::sys::namespace::kind(&fd) {
             Ok(found) if found == kind => self.descriptors.insert(FdName::Namespace(kind), fd),
-            Ok(_) => Err(Error::new(ErrorKind::InvalidSpec, format!("{path:?} is a namespace of another type"))),
-            Err(_) => Err(Error::new(ErrorKind::InvalidSpec, format!("{path:?} is no namespace"))),
+            Ok(_) => Err(Error::new(
+                ErrorKind::InvalidSpec,
+                format!("{path:?} is a namespace of another type"),
+            )),
+            Err(_) => Err(Error::new(
+                ErrorKind::InvalidSpec,
+                format!("{path:?} is no namespace"),
+            )),
         }
     }
 
     fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
         let mut unified = None;
         if let Some(cgroup) = &self.cgroup {
-            let Join { tasks, unified: directory } = cgroup.join()?;
+            let Join {
+                tasks,
+                unified: directory,
+            } = cgroup.join()?;
             for each in tasks {
                 self.descriptors.insert(FdName::Tasks(each.name), each.fd)?;
             }
@@ -243,12 +290,23 @@ impl<'a> Launch<'a> {
         }
         let (link, theirs) = Link::pair()?;
         let program = lower(&self.plan.lines, &self.descriptors)?;
-        let child = spawn_init(namespaces, unified.as_ref().map(AsFd::as_fd), &program, &theirs, &self.descriptors)?;
+        let child = spawn_init(
+            namespaces,
+            unified.as_ref().map(AsFd::as_fd),
+            &program,
+            &theirs,
+            &self.descriptors,
+        )?;
         // The last of ours: from now on the end of init is the end of file.
         drop(theirs);
         self.descriptors = Descriptors::default();
         let pid = child.pid;
-        self.init = Some(Launched { pid, pidfd: child.pidfd, link, terminal: None });
+        self.init = Some(Launched {
+            pid,
+            pidfd: child.pidfd,
+            link,
+            terminal: None,
+        });
         host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))
     }
 
@@ -265,7 +323,10 @@ impl<'a> Launch<'a> {
     }
 
     fn pass_terminal(&mut self, socket: Option<&str>) -> Result<()> {
-        let master = self.master.take().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no terminal"))?;
+        let master = self
+            .master
+            .take()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no terminal"))?;
         match socket {
             Some(socket) => send_to(socket, b"/dev/pts/ptmx", master.as_fd()),
             None => {
@@ -276,15 +337,19 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// Reads init's last words: the program runs when the end of file follows the announcement of exec.
-pub(crate) fn await_exec(plan: &Plan, link: &Link) -> Result<()> {
+/// Reads init's last words: the program runs when the end of file follows the announcement of exec. `line` gives a line
+/// of the schedule.
+pub(crate) fn await_exec(line: impl Fn(u32) -> Option<Line>, link: &Link) -> Result<()> {
     match link.expect(FrameKind::Starting)? {
         Ok(_) => match link.receive()? {
             None => Ok(()),
-            Some(report) => Err(failure(plan, &report.frame)),
+            Some(Report { frame, .. }) => Err(failure(line(frame.line).as_ref(), &frame)),
         },
-        Err(Some(frame)) => Err(failure(plan, &frame)),
-        Err(None) => Err(Error::new(ErrorKind::System, "init ended before the program was executed")),
+        Err(Some(frame)) => Err(failure(line(frame.line).as_ref(), &frame)),
+        Err(None) => Err(Error::new(
+            ErrorKind::System,
+            "init ended before the program was executed",
+        )),
     }
 }
 
@@ -302,7 +367,13 @@ pub(crate) fn spawn_init(
     let mut keep: Vec<i32> = descriptors.numbers().collect();
     keep.extend([program.as_raw_fd(), report.as_raw_fd()]);
     let start = |image: &OwnedFd| {
-        spawn::init(&spawn::Start { image: image.as_fd(), args: &args, keep: &keep, namespaces, cgroup })
+        spawn::init(&spawn::Start {
+            image: image.as_fd(),
+            args: &args,
+            keep: &keep,
+            namespaces,
+            cgroup,
+        })
     };
     let result = match start(&image::sealed()?) {
         Err(("execveat", error)) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
@@ -329,20 +400,30 @@ fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
 /// The bare number, under a temporary name first: who sees the file sees all of it.
 fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().ok_or_else(|| {
-        Error::new(ErrorKind::InvalidArgument, format!("pid file {path:?} has no file name"))
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("pid file {path:?} has no file name"),
+        )
     })?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     let temporary = path.with_file_name(temporary);
-    std::fs::write(&temporary, pid.to_string()).map_err(|error| Error::os(format!("write({temporary:?})"), error))?;
-    std::fs::rename(&temporary, path).map_err(|error| Error::os(format!("rename({temporary:?}, {path:?})"), error))
+    std::fs::write(&temporary, pid.to_string())
+        .map_err(|error| Error::os(format!("write({temporary:?})"), error))?;
+    std::fs::rename(&temporary, path)
+        .map_err(|error| Error::os(format!("rename({temporary:?}, {path:?})"), error))
 }
 
 /// A socket named `start.sock` that listens, in the directory behind `short`.
 pub(crate) fn listener(short: &Path) -> Result<OwnedFd> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|errno| Error::os("socket(AF_UNIX, SOCK_SEQPACKET)", errno))?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| Error::os("socket(AF_UNIX, SOCK_SEQPACKET)", errno))?;
     let address = SocketAddrUnix::new(short).map_err(|errno| Error::os(format!("bind({short:?})"), errno))?;
     let os = |call: &str, errno: Errno| Error::os(format!("{call}({START_SOCKET:?})"), errno);
     rustix::net::bind(&socket, &address).map_err(|errno| os("bind", errno))?;
@@ -351,11 +432,18 @@ pub(crate) fn listener(short: &Path) -> Result<OwnedFd> {
 }
 
 fn no_init() -> Error {
-    Error::new(ErrorKind::Internal, "the schedule needs init before it was spawned")
+    Error::new(
+        ErrorKind::Internal,
+        "the schedule needs init before it was spawned",
+    )
 }
 
 /// Adds the line's words where the error has none of its own.
 fn named(error: Error, line: &Line) -> Error {
     let error = error.with_step(line.to_string());
-    if line.from.starts_with('(') { error } else { error.with_field(line.from.clone()) }
+    if line.from.starts_with('(') {
+        error
+    } else {
+        error.with_field(line.from.clone())
+    }
 }

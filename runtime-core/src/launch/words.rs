@@ -3,28 +3,41 @@
 use runtime_core_program::{Call, Frame, detail};
 
 use crate::error::{Error, ErrorKind, strerror};
-use crate::plan::{Action, Plan, Step};
+use crate::plan::{Action, Line, Step};
 
 /// The error of a frame that says that a step of init failed.
-pub(crate) fn failure(plan: &Plan, frame: &Frame) -> Error {
-    let Some(line) = plan.line(frame.line) else {
-        return Error::new(ErrorKind::Internal, format!("init failed at line {}, which the plan lacks", frame.line));
+pub(crate) fn failure(line: Option<&Line>, frame: &Frame) -> Error {
+    let Some(line) = line else {
+        return Error::new(
+            ErrorKind::Internal,
+            format!("init failed at line {}, which the plan lacks", frame.line),
+        );
     };
     let errno = i32::try_from(frame.errno).unwrap_or(0);
     let error = match &line.action {
-        Action::Init(Step::FindProgram { name, .. }) => return program(&name.to_string_lossy(), frame, errno),
+        Action::Init(Step::FindProgram { name, .. }) => {
+            return program(&name.to_string_lossy(), frame, errno);
+        }
         Action::Init(Step::Exec { args, .. }) => {
             let name = args.first().map(ToString::to_string).unwrap_or_default();
-            return Error::new(ErrorKind::Program, format!("exec {name}: {}", strerror(errno))).with_errno(errno);
+            return Error::new(ErrorKind::Program, format!("exec {name}: {}", strerror(errno)))
+                .with_errno(errno);
         }
         Action::Init(Step::Hook { path, .. }) => {
-            return Error::new(ErrorKind::Hook, hook(&line.from, &path.to_string_lossy(), frame, errno));
+            return Error::new(
+                ErrorKind::Hook,
+                hook(&line.from, &path.to_string_lossy(), frame, errno),
+            );
         }
         Action::Init(step) => step_words(step, frame, errno),
         Action::Parent(_) => Error::new(ErrorKind::Internal, "init failed at a line of the parent"),
     };
     let error = error.with_step(line.to_string());
-    if line.from.starts_with('(') { error } else { error.with_field(line.from.clone()) }
+    if line.from.starts_with('(') {
+        error
+    } else {
+        error.with_field(line.from.clone())
+    }
 }
 
 fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
@@ -68,17 +81,24 @@ fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
         _ => String::new(),
     };
     if text.is_empty() {
-        let call = if frame.call == Call::None { "init" } else { frame.call.name() };
-        return hinted(Error::os(call, std::io::Error::from_raw_os_error(errno)), step, errno);
+        let call = if frame.call == Call::None {
+            "init"
+        } else {
+            frame.call.name()
+        };
+        return hinted(
+            Error::os(call, std::io::Error::from_raw_os_error(errno)),
+            step,
+            errno,
+        );
     }
     Error::new(ErrorKind::System, text).with_errno(errno)
 }
 
 fn hinted(error: Error, step: &Step, errno: i32) -> Error {
     match step {
-        Step::Capabilities { .. } | Step::LimitBounding { .. } if errno == libc::EPERM => {
-            error.with_hint("the caller itself lacks one of these capabilities; see CapBnd in /proc/self/status")
-        }
+        Step::Capabilities { .. } | Step::LimitBounding { .. } if errno == libc::EPERM => error
+            .with_hint("the caller itself lacks one of these capabilities; see CapBnd in /proc/self/status"),
         Step::Join { .. } if errno == libc::EPERM => {
             error.with_hint("the namespace belongs to a user namespace that the caller has no power over")
         }
@@ -104,7 +124,10 @@ fn hook(from: &str, path: &str, frame: &Frame, errno: i32) -> String {
         .strip_prefix("hooks.")
         .and_then(|rest| rest.strip_suffix(']'))
         .and_then(|rest| rest.split_once('['))
-        .map_or_else(|| format!("hook {path}"), |(kind, position)| format!("{kind} hook #{position}"));
+        .map_or_else(
+            || format!("hook {path}"),
+            |(kind, position)| format!("{kind} hook #{position}"),
+        );
     let why = match frame.detail {
         detail::HOOK_EXIT => format!("exit status {}", frame.value),
         detail::HOOK_SIGNAL => format!("signal {}", frame.value),

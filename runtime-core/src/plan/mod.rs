@@ -17,7 +17,9 @@ mod process;
 mod schedule;
 
 pub use create::{PlanRequest, StartBy};
+pub(crate) use hooks::planned as planned_hooks;
 pub use hooks::{HookKind, PlannedHook};
+pub(crate) use mounts::clean;
 pub use namespaces::IdMap;
 pub use schedule::{Action, FdName, LentIdMap, Line, ParentStep, Step};
 

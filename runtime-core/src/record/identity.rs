@@ -33,13 +33,16 @@ impl ProcessIdentity {
 
     /// Whether it is still the same process, and neither dead nor a zombie.
     pub(crate) fn is_alive(&self) -> Result<bool> {
-        Ok(stat(self.pid)?.is_some_and(|(start_time, state)| start_time == self.start_time && !matches!(state, 'Z' | 'X')))
+        Ok(stat(self.pid)?
+            .is_some_and(|(start_time, state)| start_time == self.start_time && !matches!(state, 'Z' | 'X')))
     }
 
     /// A descriptor of it; None where it is gone. The descriptor is opened first and the identity checked behind it, so
     /// that no other process can slip in between.
     pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
-        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
         let fd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) => fd,
             Err(Errno::SRCH) => return Ok(None),
@@ -59,7 +62,10 @@ fn stat(pid: i32) -> Result<Option<(u64, char)>> {
     };
     let stat = parse_stat(&text);
     stat.map(Some).ok_or_else(|| {
-        Error::new(crate::error::ErrorKind::System, format!("{path} is not as proc_pid_stat(5) says"))
+        Error::new(
+            crate::error::ErrorKind::System,
+            format!("{path} is not as proc_pid_stat(5) says"),
+        )
     })
 }
 
@@ -80,7 +86,10 @@ mod tests {
     fn a_process_is_itself_and_no_other() {
         let own = ProcessIdentity::own().unwrap();
         assert!(own.is_alive().unwrap() && own.open().unwrap().is_some());
-        let other = ProcessIdentity { start_time: own.start_time + 1, ..own };
+        let other = ProcessIdentity {
+            start_time: own.start_time + 1,
+            ..own
+        };
         assert!(!other.is_alive().unwrap() && other.open().unwrap().is_none());
     }
 

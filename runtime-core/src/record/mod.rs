@@ -5,6 +5,7 @@
 //! the old or the new one, never half of one. Nothing is synced to disk: after a power cut the containers are gone too.
 
 mod identity;
+mod start_line;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,6 +24,7 @@ use crate::plan::PlannedHook;
 use crate::state::Status;
 
 pub(crate) use identity::ProcessIdentity;
+pub(crate) use start_line::StartLine;
 
 /// The version of the record that this code writes; it reads this one only.
 const VERSION: u32 = 1;
@@ -60,6 +62,8 @@ pub(crate) struct Record {
     pub(crate) cgroup: Option<CgroupRecord>,
     pub(crate) poststart: Vec<PlannedHook>,
     pub(crate) poststop: Vec<PlannedHook>,
+    /// The schedule's lines behind the wait for start.
+    pub(crate) start: Vec<StartLine>,
 }
 
 /// A container's directory below the state directory.
@@ -85,10 +89,12 @@ impl StateDir {
             other => other,
         };
         match made {
-            Ok(()) => Self::open(root, id.as_str())?.ok_or_else(|| Error::new(ErrorKind::NotFound, "container does not exist")),
-            Err(Errno::EXIST) => {
-                Err(Error::new(ErrorKind::AlreadyExists, format!("container with given ID already exists: {id}")))
-            }
+            Ok(()) => Self::open(root, id.as_str())?
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, "container does not exist")),
+            Err(Errno::EXIST) => Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("container with given ID already exists: {id}"),
+            )),
             Err(errno) => Err(Error::os(format!("mkdir({path:?}, 0700)"), errno)),
         }
     }
@@ -122,8 +128,13 @@ impl StateDir {
     /// Waits for every other operation that changes this container to end, and keeps others out while the lock lives.
     pub(crate) fn lock(&self) -> Result<Lock> {
         // A description of its own: the lock belongs to the open file description, and ends with it.
-        let fd = rustix::fs::openat(&self.fd, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))?;
+        let fd = rustix::fs::openat(
+            &self.fd,
+            ".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
             .map_err(|errno| Error::os(format!("flock({:?}, LOCK_EX)", self.path), errno))?;
         Ok(Lock(fd))
@@ -135,15 +146,21 @@ impl StateDir {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| Error::os(show("open", temporary), errno))?;
-        File::from(fd).write_all(bytes).map_err(|error| Error::os(show("write", temporary), error))?;
+        File::from(fd)
+            .write_all(bytes)
+            .map_err(|error| Error::os(show("write", temporary), error))?;
         rustix::fs::renameat(&self.fd, temporary, &self.fd, name)
             .map_err(|errno| Error::os(show("rename", name), errno))
     }
 
     /// Saves the record.
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
-        let bytes = serde_json::to_vec(record)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the record cannot be written: {error}")))?;
+        let bytes = serde_json::to_vec(record).map_err(|error| {
+            Error::new(
+                ErrorKind::Internal,
+                format!("the record cannot be written: {error}"),
+            )
+        })?;
         self.write(FILE, TEMPORARY, &bytes)
     }
 
@@ -157,7 +174,10 @@ impl StateDir {
             Err(errno) => return Err(Error::os(show("open"), errno)),
         };
         let mut bytes = Vec::new();
-        File::from(fd).take(MAX_LEN).read_to_end(&mut bytes).map_err(|error| Error::os(show("read"), error))?;
+        File::from(fd)
+            .take(MAX_LEN)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::os(show("read"), error))?;
         Ok(Some(bytes))
     }
 
@@ -166,16 +186,27 @@ impl StateDir {
     /// # Errors
     /// State, where it is damaged or of another version.
     pub(crate) fn load(&self) -> Result<Option<Record>> {
-        let Some(bytes) = self.read(FILE)? else { return Ok(None) };
-        let broken = |why: String| {
-            Error::new(ErrorKind::State, format!("{}: {why}", self.path.join(FILE).display()))
-                .with_hint("delete --force removes the container")
+        let Some(bytes) = self.read(FILE)? else {
+            return Ok(None);
         };
-        let version = serde_json::from_slice::<Version>(&bytes).map_err(|error| broken(error.to_string()))?.version;
+        let broken = |why: String| {
+            Error::new(
+                ErrorKind::State,
+                format!("{}: {why}", self.path.join(FILE).display()),
+            )
+            .with_hint("delete --force removes the container")
+        };
+        let version = serde_json::from_slice::<Version>(&bytes)
+            .map_err(|error| broken(error.to_string()))?
+            .version;
         if version != VERSION {
-            return Err(broken(format!("version {version} of the record, this runtime reads version {VERSION}")));
+            return Err(broken(format!(
+                "version {version} of the record, this runtime reads version {VERSION}"
+            )));
         }
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| broken(error.to_string()))
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| broken(error.to_string()))
     }
 
     /// Removes a file of the directory; a missing one is fine.
@@ -211,12 +242,19 @@ fn make_root(root: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(root).map_err(|error| Error::os(format!("mkdir({root:?}, 0700)"), error))
+    builder
+        .create(root)
+        .map_err(|error| Error::os(format!("mkdir({root:?}, 0700)"), error))
 }
 
 impl Record {
     /// A record of a container that is being made.
-    pub(crate) fn new(id: ContainerId, oci_version: String, bundle: PathBuf, rootfs: PathBuf) -> Result<Self> {
+    pub(crate) fn new(
+        id: ContainerId,
+        oci_version: String,
+        bundle: PathBuf,
+        rootfs: PathBuf,
+    ) -> Result<Self> {
         Ok(Self {
             version: VERSION,
             id,
@@ -233,13 +271,16 @@ impl Record {
             cgroup: None,
             poststart: Vec::new(),
             poststop: Vec::new(),
+            start: Vec::new(),
         })
     }
 }
 
 /// The time as RFC 3339 in UTC with nanoseconds.
 fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     rfc3339(since.as_secs(), since.subsec_nanos())
 }
 
@@ -252,7 +293,11 @@ fn rfc3339(seconds: u64, nanoseconds: u32) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z")
@@ -266,6 +311,9 @@ mod tests {
     fn times_are_rfc3339() {
         assert_eq!(rfc3339(0, 0), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(rfc3339(951_782_400, 5), "2000-02-29T00:00:00.000000005Z");
-        assert_eq!(rfc3339(1_795_219_199, 999_999_999), "2026-11-20T23:59:59.999999999Z");
+        assert_eq!(
+            rfc3339(1_795_219_199, 999_999_999),
+            "2026-11-20T23:59:59.999999999Z"
+        );
     }
 }
