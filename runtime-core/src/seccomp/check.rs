@@ -61,13 +61,14 @@ fn check_rule(field: &str, rule: &LinuxSyscall) -> Result<()> {
     Ok(())
 }
 
-/// Only two actions return a number; the kernel cuts an errno at 4095 (MAX_ERRNO) and a tracer's word at 16 bits.
+/// Only two actions return a number. libseccomp takes an errno below the kernel's MAX_ERRNO (4095); a tracer's word has
+/// 16 bits.
 fn errno(field: &str, action: LinuxSeccompAction, value: Option<u32>) -> Result<()> {
     let Some(value) = value else {
         return Ok(());
     };
     let max = match action {
-        LinuxSeccompAction::ScmpActErrno => 4095,
+        LinuxSeccompAction::ScmpActErrno => 4094,
         LinuxSeccompAction::ScmpActTrace => u32::from(u16::MAX),
         _ => {
             let message =

@@ -53,13 +53,14 @@ pub struct Filter {
 ///
 /// # Errors
 /// InvalidSpec for what [`check`] refuses and for a rule that libseccomp cannot express; Unsupported for
-/// SCMP_ACT_NOTIFY; System when the program cannot be read back.
+/// SCMP_ACT_NOTIFY and for what libseccomp is known to compile wrongly; System when the program cannot be read back.
 pub fn compile(profile: &LinuxSeccomp) -> Result<Filter> {
     check(profile)?;
     if uses_notify(profile) {
         let message = "SCMP_ACT_NOTIFY is not supported: there is no way to hand the listener to an agent";
         return Err(Error::new(ErrorKind::Unsupported, message).with_field("linux.seccomp.listenerPath"));
     }
+    rules::refuse_miscompiled(profile)?;
     let mut warnings = Vec::new();
     let flags = flags(profile, &mut warnings);
     let default = rules::action(profile.default_action(), profile.default_errno_ret());

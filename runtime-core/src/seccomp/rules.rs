@@ -1,12 +1,13 @@
 //! The rules of a profile put into libseccomp's filter.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::spec::Warning;
 use libseccomp::error::SeccompErrno;
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
 };
+use std::collections::HashMap;
 
 /// The action with its number; EPERM where the profile names none.
 pub(super) fn action(action: LinuxSeccompAction, errno: Option<u32>) -> ScmpAction {
@@ -22,6 +23,56 @@ pub(super) fn action(action: LinuxSeccompAction, errno: Option<u32>) -> ScmpActi
         LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
         LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
     }
+}
+
+/// Refuses what libseccomp 2.5 compiles wrongly: two rules for one call that order one argument (LT, LE, GT, GE) against
+/// values that need the upper 32 bits; they are merged into one comparison tree that loses branches. Found by trying
+/// all pairs of operators with the interpreter of the tests. A filter that means something else must not be loaded.
+pub(super) fn refuse_miscompiled(profile: &LinuxSeccomp) -> Result<()> {
+    let mut seen: HashMap<&str, Vec<(usize, usize, bool)>> = HashMap::new();
+    for (index, rule) in profile.syscalls().iter().flatten().enumerate() {
+        let separate = repeats_an_argument(rule);
+        for (position, condition) in rule.args().iter().flatten().enumerate() {
+            if !orders(condition.op()) {
+                continue;
+            }
+            let wide = condition.value() >= u64::from(u32::MAX);
+            // Conditions on one argument become rules of their own, so each counts as one.
+            let rule_number = if separate {
+                index * ARGUMENT_STRIDE + position
+            } else {
+                index * ARGUMENT_STRIDE
+            };
+            for name in rule.names() {
+                let others = seen.entry(name).or_default();
+                let clash = others.iter().any(|(other_rule, argument, other_wide)| {
+                    *other_rule != rule_number && *argument == condition.index() && (wide || *other_wide)
+                });
+                if clash {
+                    let message = format!(
+                        "several rules for {name} order argument {} against values of more than 32 bits, which \
+                         libseccomp compiles wrongly",
+                        condition.index()
+                    );
+                    let field = format!("linux.seccomp.syscalls[{index}].args[{position}]");
+                    return Err(Error::new(ErrorKind::Unsupported, message).with_field(field));
+                }
+                others.push((rule_number, condition.index(), wide));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the numbers of rules apart from those of conditions that became rules.
+const ARGUMENT_STRIDE: usize = 1 << 16;
+
+fn orders(operator: LinuxSeccompOperator) -> bool {
+    use LinuxSeccompOperator as Op;
+    matches!(
+        operator,
+        Op::ScmpCmpLt | Op::ScmpCmpLe | Op::ScmpCmpGe | Op::ScmpCmpGt
+    )
 }
 
 /// Adds every rule. A rule with the default action changes nothing and libseccomp refuses it, so it is left out.

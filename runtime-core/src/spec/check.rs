@@ -35,6 +35,9 @@ pub fn check(loaded: &LoadedSpec) -> Result<Vec<Warning>> {
     annotations(spec)?;
     let namespaces = Namespaces::of(spec.linux().as_ref())?;
     host_names(spec, &namespaces)?;
+    if let Some(linux) = spec.linux() {
+        identity::mappings(linux, &namespaces, &mut warnings)?;
+    }
     if let Some(process) = spec.process() {
         check_process(process, spec.linux().as_ref())?;
     }
@@ -42,7 +45,6 @@ pub fn check(loaded: &LoadedSpec) -> Result<Vec<Warning>> {
         check_hooks(hooks)?;
     }
     if let Some(linux) = spec.linux() {
-        identity::mappings(linux, &namespaces, &mut warnings)?;
         linux::check(linux, &namespaces, &mut warnings)?;
         sysctl::check(linux, &namespaces)?;
         if let Some(profile) = linux.seccomp() {
@@ -141,10 +143,6 @@ fn host_names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     Ok(())
 }
 
-#[expect(
-    deprecated,
-    reason = "prestart hooks are deprecated by the specification and still to be run"
-)]
 fn check_hooks(hooks: &Hooks) -> Result<()> {
     let lists: [(&str, &Option<Vec<Hook>>); 6] = [
         ("prestart", hooks.prestart()),
