@@ -19,6 +19,6 @@ mod state;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};
-pub use ops::{Container, Runtime};
+pub use ops::{Container, PlanFormat, Runtime};
 pub use request::{CgroupDriver, CreateRequest, Stdio, Terminal};
 pub use state::{Exit, State, Status};

@@ -1,0 +1,1 @@
+//! The terminal with a pty in the container's place.
