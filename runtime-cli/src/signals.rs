@@ -222,6 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::zombie_processes, reason = "the function under test reaps it")]
     fn orphans_are_reaped_and_init_is_left_to_its_waiter() {
         let mut init = std::process::Command::new("sleep")
             .arg("30")

@@ -118,7 +118,7 @@ impl Terminal {
 
     /// Makes the caller's terminal a plain wire: the container's terminal does the editing and the signals. Without a
     /// terminal of the caller there is nothing to do.
-    pub(crate) fn make_raw(&mut self) -> Result<()> {
+    pub(crate) fn make_raw(&self) -> Result<()> {
         let Some(host) = &self.host else { return Ok(()) };
         let before = tcgetattr(host).map_err(|errno| Error::os("tcgetattr(terminal)", errno))?;
         let copy = host

@@ -31,8 +31,9 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
     let create = || {
+        let runtime = session.creating_runtime()?;
         let request = Launch::from(matches)?.request(session, true)?;
-        let container = session.creating_runtime()?.create(request)?;
+        let container = runtime.create(request)?;
         session.set_up(&container);
         Ok(0)
     };

@@ -24,18 +24,16 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
     let all = matches.has("all");
-    let container = session.container(&matches.id()?)?;
     let typed = matches
         .word(1)
         .map(|word| word.to_string_lossy())
         .filter(|word| !word.is_empty());
-    let sent = match typed.as_deref() {
-        Some("0") => alive(&container),
-        typed => {
-            let signal = typed.map_or(Ok(Signal::TERM), str::parse)?;
-            container.kill(signal, all)
-        }
+    let signal = match typed.as_deref() {
+        Some("0") => None,
+        typed => Some(typed.map_or(Ok(Signal::TERM), str::parse)?),
     };
+    let container = session.container(&matches.id()?)?;
+    let sent = signal.map_or_else(|| alive(&container), |signal| container.kill(signal, all));
     match sent {
         Err(error) if all && error.kind() == ErrorKind::NotRunning => Ok(0),
         sent => Ok(sent.map(|()| 0)?),

@@ -53,7 +53,7 @@ pub(crate) const PRESERVE_FDS: Flag = Flag::option(
 /// The description of both commands.
 pub(crate) const WHERE: &str = "   \
 The bundle is a directory with a configuration (config.json) and, usually, the root filesystem that it names.
-CONTAINER-ID is the new container's name: letters, digits, '_', '+', '-' and '.', unique in the state directory.";
+   CONTAINER-ID is the new container's name: letters, digits, '_', '+', '-' and '.', unique in the state directory.";
 
 /// The options that create and run share, as typed.
 #[derive(Debug)]
@@ -103,6 +103,12 @@ impl Launch {
             .and_then(|process| process.terminal())
             == Some(true);
         let terminal = terminal(wants_terminal, detach, self.console_socket.as_deref())?;
+        if matches!(terminal, Terminal::None) && rustix::termios::isatty(rustix::stdio::stdin()) {
+            // Only for who debugs: runc's tests compare the output of such runs.
+            session.log.debug(format_args!(
+                "process.terminal is false: the program gets the caller's terminal"
+            ));
+        }
         let inherited = Inherited::collect(self.preserve_fds)?;
         let mut request = CreateRequest::new(self.id.clone(), bundle, spec);
         request.terminal = terminal;

@@ -21,7 +21,7 @@ use crate::output::{Log, out};
 use crate::session::{GLOBALS, Session};
 
 /// Every command, in the order of the help.
-const ALL: &[&Command] = &[
+pub(crate) const ALL: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
     &kill::COMMAND,

@@ -50,6 +50,7 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
 }
 
 fn detached(session: &Session, matches: &Matches) -> Result<u8> {
+    session.creating_runtime()?;
     let launch = Launch::from(matches)?;
     let request = launch.request(session, true)?;
     let (container, proxy, _) = begin(session, &launch, request, !matches.has("keep"))?;
@@ -60,6 +61,7 @@ fn detached(session: &Session, matches: &Matches) -> Result<u8> {
 }
 
 fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
+    session.creating_runtime()?;
     let launch = Launch::from(matches)?;
     let request = launch.request(session, false)?;
     let delete = !matches.has("keep");
@@ -69,9 +71,6 @@ fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
         signals.adopt_orphans()?;
     }
     let (container, proxy, mut terminal) = begin(session, &launch, request, delete)?;
-    if let Some(terminal) = &mut terminal {
-        terminal.make_raw()?;
-    }
     let exit = signals::attend(
         session,
         &container,
@@ -126,6 +125,7 @@ fn begin(
         let terminal = has_terminal
             .then(|| Terminal::new(container.take_terminal()))
             .transpose()?;
+        terminal.as_ref().map(Terminal::make_raw).transpose()?;
         container.start()?;
         Ok((proxy, terminal))
     };
