@@ -27,7 +27,10 @@ impl FromStr for ContainerId {
 
     fn from_str(text: &str) -> Result<Self> {
         if text.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidArgument, "container id cannot be empty"));
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "container id cannot be empty",
+            ));
         }
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_+.-".contains(&byte);
         if text == "." || text == ".." || text.len() > MAX_ID_LEN || !text.bytes().all(legal) {
@@ -130,7 +133,11 @@ impl FromStr for Signal {
 
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || Error::new(ErrorKind::InvalidArgument, format!("unknown signal {text:?}"));
-        if text.bytes().next().is_some_and(|byte| byte.is_ascii_digit() || byte == b'-') {
+        if text
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_digit() || byte == b'-')
+        {
             return text.parse().ok().and_then(Self::from_number).ok_or_else(unknown);
         }
         let upper = text.to_ascii_uppercase();
@@ -141,7 +148,10 @@ impl FromStr for Signal {
                 "RTMAX" => Some(64),
                 _ => {
                     if let Some(up) = name.strip_prefix("RTMIN+") {
-                        up.parse::<u8>().ok().map(|up| 34 + i32::from(up)).filter(|number| *number <= 64)
+                        up.parse::<u8>()
+                            .ok()
+                            .map(|up| 34 + i32::from(up))
+                            .filter(|number| *number <= 64)
                     } else {
                         let down = name.strip_prefix("RTMAX-")?.parse::<u8>().ok()?;
                         Some(64 - i32::from(down)).filter(|number| *number >= 34)
@@ -175,10 +185,20 @@ mod tests {
 
     #[test]
     fn signals_by_name_and_number() {
-        for (text, number) in
-            [("9", 9), ("KILL", 9), ("sigkill", 9), ("SigTerm", 15), ("rtmin", 34), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)]
-        {
-            assert_eq!(text.parse::<Signal>().map(Signal::number).ok(), Some(number), "{text}");
+        for (text, number) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("sigkill", 9),
+            ("SigTerm", 15),
+            ("rtmin", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+        ] {
+            assert_eq!(
+                text.parse::<Signal>().map(Signal::number).ok(),
+                Some(number),
+                "{text}"
+            );
         }
         for bad in ["", "0", "65", "-1", "FOO", "SIG", "RTMIN+31", "9x"] {
             assert!(bad.parse::<Signal>().is_err(), "{bad}");

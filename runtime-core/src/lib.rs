@@ -12,10 +12,12 @@ pub mod error;
 pub mod facts;
 mod id;
 mod ops;
+pub mod plan;
 mod request;
 pub mod seccomp;
 pub mod spec;
 mod state;
+mod sys;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};

@@ -16,7 +16,7 @@ use crate::writer::{Arena, FieldBuf};
 pub mod mount_flags {
     /// MountFs: copy what the target holds into the new filesystem before it is attached (`tmpcopyup`).
     pub const COPY_UP: u32 = 1 << 0;
-    /// MountFs: give the new root the mode of the target it covers (tmpfs without `mode=`).
+    /// MountFs: where the target was there before, put `mode=` with its twelve bits in front of the options (tmpfs).
     pub const INHERIT_MODE: u32 = 1 << 1;
     /// MountFs: where the kernel refuses a new instance (EPERM, EBUSY), bind `fallback` instead.
     pub const BIND_FALLBACK: u32 = 1 << 2;
@@ -214,8 +214,9 @@ steps! {
     /// setdomainname(2).
     53 Domainname { name: Blob }
     /// Run a hook: stdin is `head`, the pid of init as this pid namespace sees it in decimal, `tail`; the environment is
-    /// exactly `env`; own session; killed as a group after `timeout` seconds (0: never). Its exit must be 0.
-    54 Hook { path: Str, args: Strs, env: Strs, cwd: Str, head: Blob, tail: Blob, timeout: U64 }
+    /// exactly `env`, with HOME of the uid `home` as in Exec; own session; killed as a group after `timeout` seconds
+    /// (0: never). Its exit must be 0. An empty `cwd` leaves init's own.
+    54 Hook { path: Str, args: Strs, env: Strs, home: U32, cwd: Str, head: Blob, tail: Blob, timeout: U64 }
 
     // ---- terminal and descriptors ----
 
@@ -261,7 +262,7 @@ steps! {
     80 FindProgram { name: Str, search: Str }
     /// Say Reached at this step (the container is created), then wait for start: on the listening socket, where only
     /// root and the owner of this user namespace may connect, or with -1 for Go on the report socket. The connection
-    /// becomes the report socket.
+    /// becomes the report socket. Before waiting everything is closed but stdio, the placed descriptors and the socket.
     81 WaitStart { listener: Fd }
     /// seccomp(2) with this filter (struct sock_filter) and flags.
     82 Seccomp { filter: Blob, flags: U32 }

@@ -23,7 +23,11 @@ pub struct Runtime {
 impl Runtime {
     /// A runtime with its state directory at `root`, an absolute path; made with mode 0700 when first needed.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), driver: CgroupDriver::default(), rootless: None }
+        Self {
+            root: root.into(),
+            driver: CgroupDriver::default(),
+            rootless: None,
+        }
     }
 
     /// Chooses how cgroups are made.
