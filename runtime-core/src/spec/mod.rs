@@ -15,5 +15,5 @@ mod shape;
 
 pub use check::check;
 pub use default::{DefaultSpec, default_json, default_spec};
-pub use load::{Extra, LoadedSpec, Warning};
+pub use load::{LoadedProcess, LoadedResources, LoadedSpec, Warning};
 pub use mount_options::MountOptions;
