@@ -1,11 +1,11 @@
 //! Descriptors that the caller of this program passes on to the container: socket activation and --preserve-fds.
 //!
-//! A bare number becomes an owned descriptor by pidfd_getfd(2) on ourselves: safe, checked, without /proc.
+//! A bare number becomes an owned descriptor by pidfd_getfd(2) on ourselves: safe and without /proc. Which numbers are
+//! open is told by the kernel's rule that a new descriptor takes the lowest that is not.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use runtime_core::{Error, ErrorKind, Result};
-use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 /// The first descriptor after standard error.
@@ -23,7 +23,8 @@ pub(crate) struct Inherited {
 }
 
 impl Inherited {
-    /// Takes the sockets that sd_listen_fds(3) describes and `preserve` descriptors after them.
+    /// Takes the sockets that sd_listen_fds(3) describes and `preserve` descriptors after them. Must come before this
+    /// program opens anything: what it opens takes the lowest number that is free.
     pub(crate) fn collect(preserve: u32) -> Result<Self> {
         let variable = |name| std::env::var(name).ok();
         let listen = sockets(
@@ -31,28 +32,29 @@ impl Inherited {
             variable("LISTEN_FDS"),
             getpid().as_raw_pid(),
         )?;
-        let total = i32::try_from(u64::from(listen) + u64::from(preserve))
-            .ok()
-            .filter(|total| *total < i32::MAX - FIRST);
-        let total = total.ok_or_else(|| {
+        let end = u64::from(listen) + u64::from(preserve) + u64::from(FIRST.unsigned_abs());
+        let end = i32::try_from(end).map_err(|_| {
             Error::new(
                 ErrorKind::InvalidArgument,
                 format!("--preserve-fds {preserve}: more than a process can have"),
             )
         })?;
-        if total == 0 {
+        if end == FIRST {
             return Ok(Self::default());
         }
         let ourselves = pidfd_open(getpid(), PidfdFlags::empty())
             .map_err(|errno| Error::os(format!("pidfd_open({})", getpid()), errno))?;
-        let mut descriptors = Vec::new();
-        for number in FIRST..FIRST + total {
-            let descriptor = pidfd_getfd(&ourselves, number, PidfdGetfdFlags::empty());
-            descriptors.push(descriptor.map_err(|errno| closed(number, listen, preserve, errno))?);
+        let lowest_free = ourselves.as_raw_fd();
+        if lowest_free < end {
+            return Err(closed(lowest_free, listen, preserve));
         }
+        let descriptors = (FIRST..end).map(|number| {
+            pidfd_getfd(&ourselves, number, PidfdGetfdFlags::empty())
+                .map_err(|errno| Error::os(format!("pidfd_getfd(self, {number})"), errno))
+        });
         let listen_names = variable("LISTEN_FDNAMES").filter(|_| listen > 0);
         Ok(Self {
-            descriptors,
+            descriptors: descriptors.collect::<Result<_>>()?,
             listen,
             listen_names,
         })
@@ -70,15 +72,11 @@ fn sockets(pid: Option<String>, count: Option<String>, ours: i32) -> Result<u32>
     })
 }
 
-/// A descriptor of the range cannot be taken.
-fn closed(number: i32, listen: u32, preserve: u32, errno: Errno) -> Error {
-    if errno != Errno::BADF {
-        return Error::os(format!("pidfd_getfd(self, {number})"), errno);
-    }
+/// A descriptor of the range is not there.
+fn closed(number: i32, listen: u32, preserve: u32) -> Error {
     let last = i64::from(FIRST - 1) + i64::from(listen) + i64::from(preserve);
     let message = format!("--preserve-fds {preserve}, $LISTEN_FDS {listen}: descriptor {number} is not open");
     Error::new(ErrorKind::InvalidArgument, message)
-        .with_errno(errno.raw_os_error())
         .with_hint(format!("every descriptor from {FIRST} to {last} must be open"))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! This is the first place that asks the system anything: who the caller is, for the default state directory.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use runtime_core::{CgroupDriver, Container, ContainerId, Error, ErrorKind, Result, Runtime};
 
 use crate::args::{Flag, Matches, bad_value, parse_bool};
+use crate::inherited::Inherited;
 use crate::output::Log;
 
 /// The global options.
@@ -55,6 +57,7 @@ pub(crate) struct Session {
     runtime: Runtime,
     root_given: bool,
     manager: Manager,
+    inherited: RefCell<Result<Inherited>>,
 }
 
 impl Session {
@@ -62,13 +65,19 @@ impl Session {
     ///
     /// # Errors
     /// What is wrong with a global option, and the log to say it in.
-    pub(crate) fn new(globals: &Matches, log: Log) -> std::result::Result<Self, (Log, Error)> {
+    pub(crate) fn new(
+        globals: &Matches,
+        log: Log,
+        inherited: Result<Inherited>,
+    ) -> std::result::Result<Self, (Log, Error)> {
+        let inherited = RefCell::new(inherited);
         match Self::meaning(globals, &log) {
             Ok((runtime, manager)) => Ok(Self {
                 log,
                 runtime,
                 root_given: globals.given("root"),
                 manager,
+                inherited,
             }),
             Err(error) => Err((log, error)),
         }
@@ -128,6 +137,11 @@ impl Session {
     /// The container of an id.
     pub(crate) fn container(&self, id: &ContainerId) -> Result<Container> {
         self.runtime.container(id)
+    }
+
+    /// The descriptors for the container, once.
+    pub(crate) fn take_inherited(&self) -> Result<Inherited> {
+        self.inherited.replace(Ok(Inherited::default()))
     }
 
     /// Whether the caller chose the state directory.

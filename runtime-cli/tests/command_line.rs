@@ -297,11 +297,42 @@ fn a_terminal_needs_a_console_socket_when_nobody_stays() {
 fn a_closed_descriptor_to_preserve_is_named() {
     let scratch = Scratch::new("preserve");
     bundle(&scratch, false);
-    let output = runtime_in(&scratch.0, &["create", "--preserve-fds", "4000", "c1"]);
-    assert_eq!(output.status.code(), Some(1));
-    let text = err(&output);
+    for count in ["1", "4000"] {
+        // The log's file must not slip into the range.
+        let arguments = ["--log", "log.txt", "create", "--preserve-fds", count, "c1"];
+        let output = runtime_in(&scratch.0, &arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let text = err(&output);
+        assert!(text.contains(&format!("--preserve-fds {count}")), "{text}");
+        assert!(text.contains("descriptor 3 is not open"), "{text}");
+    }
+}
+
+#[test]
+fn spec_writes_a_configuration_once() {
+    let scratch = Scratch::new("spec");
+    let bundle = scratch.0.to_str().expect("UTF-8");
+    assert_eq!(runtime(&["spec", "-b", bundle]).status.code(), Some(0));
+    let read = || std::fs::read_to_string(scratch.0.join("config.json")).expect("a configuration");
+    let config: serde_json::Value = serde_json::from_str(&read()).expect("JSON");
+    assert_eq!(config["process"]["args"], serde_json::json!(["sh"]));
+    assert_eq!(config["root"]["path"], "rootfs");
+    let has_user = |config: &serde_json::Value| {
+        let namespaces = config["linux"]["namespaces"].as_array().expect("namespaces");
+        namespaces.iter().any(|namespace| namespace["type"] == "user")
+    };
+    assert!(!has_user(&config));
+    let again = runtime_in(&scratch.0, &["spec"]);
+    assert_eq!(again.status.code(), Some(1));
     assert!(
-        text.contains("--preserve-fds 4000") && text.contains("is not open"),
-        "{text}"
+        err(&again).contains("File config.json exists. Remove it first"),
+        "{}",
+        err(&again)
     );
+    std::fs::remove_file(scratch.0.join("config.json")).expect("remove");
+    assert_eq!(
+        runtime_in(&scratch.0, &["spec", "--rootless"]).status.code(),
+        Some(0)
+    );
+    assert!(has_user(&serde_json::from_str(&read()).expect("JSON")));
 }

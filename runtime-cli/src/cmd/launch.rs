@@ -8,7 +8,6 @@ use runtime_core::spec::LoadedSpec;
 use runtime_core::{ContainerId, CreateRequest, Error, ErrorKind, Result, Terminal};
 
 use crate::args::{Flag, Matches};
-use crate::inherited::Inherited;
 use crate::notify;
 use crate::session::{Session, absolute};
 
@@ -66,7 +65,6 @@ pub(crate) struct Launch {
     pid_file: Option<PathBuf>,
     no_pivot: bool,
     no_new_keyring: bool,
-    preserve_fds: u32,
 }
 
 impl Launch {
@@ -80,12 +78,12 @@ impl Launch {
             pid_file: matches.path("pid-file"),
             no_pivot: matches.has("no-pivot"),
             no_new_keyring: matches.has("no-new-keyring"),
-            preserve_fds: matches.count("preserve-fds")?,
         })
     }
 
     /// The request. `detach`: this program does not stay with the container.
     pub(crate) fn request(&self, session: &Session, detach: bool) -> Result<CreateRequest> {
+        let inherited = session.take_inherited()?;
         let bundle = std::fs::canonicalize(&self.bundle).map_err(|error| {
             Error::os(format!("realpath({:?})", self.bundle), error).with_step("open the bundle")
         })?;
@@ -109,7 +107,6 @@ impl Launch {
                 "process.terminal is false: the program gets the caller's terminal"
             ));
         }
-        let inherited = Inherited::collect(self.preserve_fds)?;
         let mut request = CreateRequest::new(self.id.clone(), bundle, spec);
         request.terminal = terminal;
         request.preserve_fds = inherited.descriptors;

@@ -17,6 +17,7 @@ use std::path::Path;
 use crate::args::{Asked, Command, Matches, Misuse, parse};
 use crate::fail::{Failure, Outcome};
 use crate::help;
+use crate::inherited::Inherited;
 use crate::output::{Log, out};
 use crate::session::{GLOBALS, Session};
 
@@ -55,6 +56,16 @@ pub(crate) fn main(words: Vec<OsString>) -> u8 {
 
 /// Runs a command with its log.
 fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
+    let passes_on = command
+        .flags
+        .iter()
+        .any(|flag| flag.long == launch::PRESERVE_FDS.long);
+    let inherited = match passes_on {
+        true => matches
+            .count(launch::PRESERVE_FDS.long)
+            .and_then(Inherited::collect),
+        false => Ok(Inherited::default()),
+    };
     let log = match Log::open(globals) {
         Ok(log) => log,
         Err(error) => {
@@ -62,7 +73,7 @@ fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
             return 1;
         }
     };
-    let session = match Session::new(globals, log) {
+    let session = match Session::new(globals, log, inherited) {
         Ok(session) => session,
         Err((log, error)) => {
             log.fatal(&error.into());
