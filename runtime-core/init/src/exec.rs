@@ -2,7 +2,6 @@
 
 use core::ffi::CStr;
 
-use runtime_core_program::step::NO_HOME;
 use runtime_core_program::{Call, FdList, Frame, FrameKind, Texts, detail};
 
 use crate::failure::{Failure, Outcome};
@@ -82,15 +81,9 @@ fn meaning(errno: u32) -> u32 {
 
 /// Becomes the program. From Starting on, end of file on the report socket means that it runs.
 pub(crate) fn execute(exec: &Exec<'_>, program: &Path, report: &mut Report) -> Outcome {
-    let mut home = Path::new();
-    let mut variable: Text<4112> = Text::new();
-    if exec.home != NO_HOME {
-        home::find(exec.home, &mut home)?;
-        variable.push(b"HOME=")?;
-        variable.push(home.bytes())?;
-    }
+    let home = home::variable(exec.home)?;
     let args = Strings::of(exec.args)?;
-    let env = Strings::with(exec.env, (exec.home != NO_HOME).then_some(variable.c_str()))?;
+    let env = Strings::with(exec.env, home.as_ref().map(Text::c_str))?;
     let behind = FIRST.saturating_add(exec.keep);
     report.move_behind(behind)?;
     if let Some(fds) = exec.place {

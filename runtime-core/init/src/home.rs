@@ -1,10 +1,12 @@
 //! HOME, the one thing that init reads from a text of the container: a hostile file, so only a regular one is read, only
 //! so much of it, and never one that could block (fifos, devices).
 
+use runtime_core_program::step::NO_HOME;
+
 use crate::failure::Outcome;
 use crate::sys::files::{self, Kind, open, resolve};
 use crate::sys::{Fd, Handle};
-use crate::text::Path;
+use crate::text::{Path, Text};
 
 /// Bytes of /etc/passwd that are read.
 const MAX_FILE: usize = 1 << 20;
@@ -14,8 +16,18 @@ const HOME: usize = 5;
 /// Where users without a home are at home.
 const DEFAULT: &[u8] = b"/";
 
+/// The entry `HOME=...` of a user for an environment; None where `uid` is NO_HOME.
+pub(crate) fn variable(uid: u32) -> Outcome<Option<Text<4112>>> {
+    if uid == NO_HOME {
+        return Ok(None);
+    }
+    let mut home = Path::new();
+    find(uid, &mut home)?;
+    Text::of(&[b"HOME=", home.bytes()]).map(Some)
+}
+
 /// The home of a user in this root's /etc/passwd; `/` where it has none or the file is not one that is read.
-pub(crate) fn find(uid: u32, home: &mut Path) -> Outcome {
+fn find(uid: u32, home: &mut Path) -> Outcome {
     home.truncate(0);
     if let Ok(Some(file)) = open_regular() {
         search(file.at(), uid, home)?;

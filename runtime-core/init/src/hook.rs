@@ -9,7 +9,8 @@ use crate::failure::{Failure, Outcome};
 use crate::sys::errno::{EAGAIN, EINTR, EPIPE};
 use crate::sys::process::{End, Forked, NANOS, Strings};
 use crate::sys::{self, Fd, Handle, fd, files, process};
-use crate::text::digits;
+use crate::home;
+use crate::text::{Text, digits};
 
 /// The first descriptor that a hook does not get.
 const FIRST: u32 = 3;
@@ -23,6 +24,7 @@ pub(crate) struct Hook<'a> {
     pub(crate) path: &'a CStr,
     pub(crate) args: Texts<'a>,
     pub(crate) env: Texts<'a>,
+    pub(crate) home: u32,
     pub(crate) cwd: &'a CStr,
     pub(crate) head: &'a [u8],
     pub(crate) tail: &'a [u8],
@@ -39,7 +41,8 @@ struct Running {
 pub(crate) fn run(hook: &Hook<'_>) -> Outcome {
     let own_pid = digits(process::own_pid(), 10)?;
     // Before the fork, so that the child only makes calls.
-    let (args, env) = (Strings::of(hook.args)?, Strings::of(hook.env)?);
+    let home = home::variable(hook.home)?;
+    let (args, env) = (Strings::of(hook.args)?, Strings::with(hook.env, home.as_ref().map(Text::c_str))?);
     let (input, feed) = fd::pipe()?;
     let (reason, tell) = fd::pipe()?;
     let deadline =
