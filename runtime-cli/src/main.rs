@@ -1,2 +1,21 @@
-//! runtime-cli
-fn main() {}
+//! The program `runtime`: a thin, runc-compatible command line over the library runtime-core.
+//!
+//! One direction: [`args`] turns words into flags by a table, `cmd/*.rs` makes one request of the library from them,
+//! [`output`] shows what came back. Nothing here knows how a container is made: no /proc, no fork, no cgroups.
+
+mod args;
+mod cmd;
+mod fail;
+mod help;
+mod inherited;
+mod notify;
+mod output;
+mod session;
+mod signals;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(cmd::main(std::env::args_os().collect()))
+}

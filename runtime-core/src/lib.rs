@@ -1,10 +1,30 @@
-//! runtime-core
+//! A low-level OCI container runtime as a library.
+//!
+//! Everything is decided first, as data, and then done:
+//!
+//! ```text
+//! config.json -parse-> Spec -plan(Spec, HostFacts, Request): pure-> Plan -order-> Schedule -open fds, make cgroup->
+//!   Prepared -lower-> Program -clone, exec init, run-> Running -save-> Record -later-> start kill exec delete
+//! ```
 
 pub mod cgroup;
 pub mod error;
 pub mod facts;
+mod id;
+mod init_image;
+mod launch;
+mod lower;
+mod ops;
+pub mod plan;
+mod record;
+mod request;
 pub mod seccomp;
 pub mod spec;
+mod state;
 mod sys;
 
 pub use error::{Error, ErrorKind, Result};
+pub use id::{ContainerId, Signal};
+pub use ops::{Container, Deleted, Runtime};
+pub use request::{CgroupDriver, CreateRequest, Stdio, Terminal};
+pub use state::{Exit, State, Status};

@@ -1,0 +1,109 @@
+//! The commands and the way to them. A new command is a file here and a line in [`ALL`].
+
+mod create;
+mod delete;
+mod kill;
+mod launch;
+mod list;
+mod plan;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::args::{Asked, Command, Matches, Misuse, parse};
+use crate::fail::{Failure, Outcome};
+use crate::help;
+use crate::inherited::Inherited;
+use crate::output::{Log, out};
+use crate::session::{GLOBALS, Session};
+
+/// Every command, in the order of the help.
+pub(crate) const ALL: &[&Command] = &[
+    &create::COMMAND,
+    &delete::COMMAND,
+    &kill::COMMAND,
+    &list::COMMAND,
+    &plan::COMMAND,
+    &run::COMMAND,
+    &spec::COMMAND,
+    &start::COMMAND,
+    &state::COMMAND,
+];
+
+/// Follows the command line; the exit code.
+pub(crate) fn main(words: Vec<OsString>) -> u8 {
+    let mut words = words.into_iter();
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program)
+        .file_name()
+        .unwrap_or("runtime".as_ref())
+        .to_string_lossy()
+        .into_owned();
+    let (globals, asked) = parse(&name, words.collect(), GLOBALS, ALL);
+    match asked {
+        Ok(Asked::Help(None)) => out(&help::program(&name, GLOBALS, ALL)),
+        Ok(Asked::Help(Some(command))) => out(&help::command(&name, command)),
+        Ok(Asked::Version) => out(&help::version()),
+        Ok(Asked::Run(command, matches)) => return follow(command, &globals, &matches),
+        Err(misuse) => return complain(&name, &globals, misuse),
+    }
+    0
+}
+
+/// Runs a command with its log.
+fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
+    let passes_on = command
+        .flags
+        .iter()
+        .any(|flag| flag.long == launch::PRESERVE_FDS.long);
+    let inherited = match passes_on {
+        true => matches
+            .count(launch::PRESERVE_FDS.long)
+            .and_then(Inherited::collect),
+        false => Ok(Inherited::default()),
+    };
+    let log = match Log::open(globals) {
+        Ok(log) => log,
+        Err(error) => {
+            Log::plain().fatal(&error.into());
+            return 1;
+        }
+    };
+    let session = match Session::new(globals, log, inherited) {
+        Ok(session) => session,
+        Err((log, error)) => {
+            log.fatal(&error.into());
+            return 1;
+        }
+    };
+    let outcome: Outcome = (command.run)(&session, matches);
+    match outcome {
+        Ok(code) => {
+            session.log.finish();
+            code
+        }
+        Err(failure) => {
+            session.log.fatal(&failure);
+            command.failure
+        }
+    }
+}
+
+/// Shows the help that fits, and the complaint as an error.
+fn complain(name: &str, globals: &Matches, misuse: Misuse) -> u8 {
+    if let Some(heading) = &misuse.heading {
+        let help = match misuse.command {
+            Some(command) => help::command(name, command),
+            None => help::program(name, GLOBALS, ALL),
+        };
+        out(&format!("{heading}\n\n{help}"));
+    }
+    let error = runtime_core::Error::new(runtime_core::ErrorKind::InvalidArgument, misuse.message);
+    let log = Log::open(globals).unwrap_or_else(|_| Log::plain());
+    log.fatal(&Failure::from(error));
+    misuse.exit
+}

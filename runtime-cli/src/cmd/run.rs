@@ -1,0 +1,149 @@
+//! `run`: create and start in one, and stay with the container unless told to detach.
+
+use runtime_core::{Container, CreateRequest, Error, ErrorKind, Exit, Result, Terminal as Place};
+
+use crate::args::{Command, Flag, Matches};
+use crate::cmd::launch::{self, Launch};
+use crate::fail::{Failure, Outcome};
+use crate::notify::Proxy;
+use crate::session::Session;
+use crate::signals::{self, Signals};
+use crate::terminal::Terminal;
+
+const FLAGS: &[Flag] = &[
+    launch::BUNDLE,
+    launch::CONFIG,
+    launch::CONSOLE_SOCKET,
+    launch::PIDFD_SOCKET,
+    launch::PID_FILE,
+    Flag::switch("detach", "do not wait for the container's end").short('d'),
+    Flag::switch("keep", "do not delete the container when it has ended"),
+    Flag::switch(
+        "no-subreaper",
+        "do not adopt processes that the container leaves behind",
+    ),
+    launch::NO_PIVOT,
+    launch::NO_NEW_KEYRING,
+    launch::PRESERVE_FDS,
+];
+
+pub(crate) const COMMAND: Command = Command {
+    name: "run",
+    about: "create and start a container",
+    words: "CONTAINER-ID",
+    min: 1,
+    max: 1,
+    first_word_ends_options: false,
+    failure: 1,
+    text: launch::WHERE,
+    flags: FLAGS,
+    run,
+};
+
+fn run(session: &Session, matches: &Matches) -> Outcome {
+    let outcome = if matches.has("detach") {
+        detached(session, matches)
+    } else {
+        foreground(session, matches)
+    };
+    outcome.map_err(|error| Failure::launch("runc run", error))
+}
+
+fn detached(session: &Session, matches: &Matches) -> Result<u8> {
+    session.creating_runtime()?;
+    let launch = Launch::from(matches)?;
+    let request = launch.request(session, true)?;
+    let (container, proxy, _) = begin(session, &launch, request, !matches.has("keep"))?;
+    if let Some(proxy) = proxy {
+        proxy.wait_ready(&session.log, &container)?;
+    }
+    Ok(0)
+}
+
+fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
+    session.creating_runtime()?;
+    let launch = Launch::from(matches)?;
+    let request = launch.request(session, false)?;
+    let delete = !matches.has("keep");
+    // From here on signals are for the container; those that come before it runs wait in the descriptor.
+    let mut signals = Signals::take()?;
+    if !matches.has("no-subreaper") {
+        signals.adopt_orphans()?;
+    }
+    let (container, proxy, mut terminal) = begin(session, &launch, request, delete)?;
+    let exit = signals::attend(
+        session,
+        &container,
+        &mut signals,
+        terminal.as_mut(),
+        proxy.as_ref(),
+    );
+    if let Some(terminal) = terminal {
+        terminal.finish();
+    }
+    if delete {
+        // How the program ended is known and is what the caller waits for.
+        match session.runtime().delete(&launch.id, exit.is_err()) {
+            Ok(deleted) => {
+                for warning in deleted.warnings {
+                    session.log.warn(format_args!("{warning}"));
+                }
+            }
+            Err(error) => session.log.warn(format_args!("{error}")),
+        }
+    }
+    Ok(match exit? {
+        Exit::Code(code) => u8::try_from(code & 0xff).unwrap_or(u8::MAX),
+        Exit::Signal(signal) => u8::try_from((128 + signal) & 0xff).unwrap_or(u8::MAX),
+        Exit::Unknown => {
+            return Err(Error::new(
+                ErrorKind::System,
+                "the container has ended, but another process reaped it",
+            )
+            .with_hint("is SIGCHLD ignored, or does another thread wait for children?"));
+        }
+    })
+}
+
+/// Makes the container and starts its program: in one call where nothing has to happen in between.
+fn begin(
+    session: &Session,
+    launch: &Launch,
+    request: CreateRequest,
+    delete: bool,
+) -> Result<(Container, Option<Proxy>, Option<Terminal>)> {
+    let runtime = session.creating_runtime()?;
+    let has_terminal = matches!(request.terminal, Place::Keep);
+    let host_socket = request.notify_socket.clone();
+    if !has_terminal && host_socket.is_none() {
+        let container = runtime.run(request)?;
+        session.set_up(&container);
+        session.running(&container);
+        return Ok((container, None, None));
+    }
+    let mut container = runtime.create(request)?;
+    session.set_up(&container);
+    let rest = || {
+        let proxy = host_socket
+            .map(|host| Proxy::bind(&session.container_dir(&launch.id), &host))
+            .transpose()?;
+        let terminal = has_terminal
+            .then(|| Terminal::new(container.take_terminal()))
+            .transpose()?;
+        terminal.as_ref().map(Terminal::make_raw).transpose()?;
+        container.start()?;
+        Ok((proxy, terminal))
+    };
+    match rest() {
+        Ok((proxy, terminal)) => {
+            session.running(&container);
+            Ok((container, proxy, terminal))
+        }
+        Err(error) => {
+            if delete && let Err(error) = runtime.delete(&launch.id, true) {
+                session.log.warn(format_args!("{error}"));
+            }
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What the global options mean: where the records are, which cgroup driver, where the log goes.
+//!
+//! This is the first place that asks the system anything: who the caller is, for the default state directory.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use runtime_core::{CgroupDriver, Container, ContainerId, Error, ErrorKind, Result, Runtime};
+
+use crate::args::{Flag, Matches, bad_value, parse_bool};
+use crate::inherited::Inherited;
+use crate::output::Log;
+
+/// The global options.
+pub(crate) const GLOBALS: &[Flag] = &[
+    Flag::switch("debug", "log debug events too"),
+    Flag::option(
+        "log",
+        "FILE",
+        "append the log to this file (default: standard error)",
+    ),
+    Flag::option("log-format", "FORMAT", "text or json (default: text)"),
+    Flag::option(
+        "root",
+        "DIR",
+        "state directory (default: /run/runtime; $XDG_RUNTIME_DIR/runtime for others than root)",
+    ),
+    Flag::switch("systemd-cgroup", "the same as --cgroup-manager systemd"),
+    Flag::option(
+        "cgroup-manager",
+        "DRIVER",
+        "cgroupfs, systemd or disabled (default: cgroupfs)",
+    ),
+    Flag::option(
+        "rootless",
+        "WHEN",
+        "tolerate refused cgroup operations: true, false or auto (default: auto)",
+    ),
+];
+
+/// How cgroups are to be made, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manager {
+    Cgroupfs,
+    Systemd,
+    Disabled,
+}
+
+/// One invocation of the program.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Where events and the final error go.
+    pub(crate) log: Log,
+    runtime: Runtime,
+    root_given: bool,
+    manager: Manager,
+    inherited: RefCell<Result<Inherited>>,
+}
+
+impl Session {
+    /// Gives the global options their meaning.
+    ///
+    /// # Errors
+    /// What is wrong with a global option, and the log to say it in.
+    pub(crate) fn new(
+        globals: &Matches,
+        log: Log,
+        inherited: Result<Inherited>,
+    ) -> std::result::Result<Self, (Log, Error)> {
+        let inherited = RefCell::new(inherited);
+        match Self::meaning(globals, &log) {
+            Ok((runtime, manager)) => Ok(Self {
+                log,
+                runtime,
+                root_given: globals.given("root"),
+                manager,
+                inherited,
+            }),
+            Err(error) => Err((log, error)),
+        }
+    }
+
+    fn meaning(globals: &Matches, log: &Log) -> Result<(Runtime, Manager)> {
+        let set = [
+            ("cgroupfs", Manager::Cgroupfs),
+            ("systemd", Manager::Systemd),
+            ("disabled", Manager::Disabled),
+        ];
+        let mut manager = globals.choice("cgroup-manager", Manager::Cgroupfs, &set)?;
+        if globals.has("systemd-cgroup") {
+            manager = Manager::Systemd;
+        }
+        let driver = match manager {
+            Manager::Disabled => CgroupDriver::Disabled,
+            Manager::Cgroupfs | Manager::Systemd => CgroupDriver::Cgroupfs,
+        };
+        let rootless = match globals.value("rootless") {
+            None => None,
+            Some(value) if value.eq_ignore_ascii_case("auto") => None,
+            Some(value) => {
+                Some(parse_bool(value).ok_or_else(|| bad_value("rootless", value, "true, false, auto"))?)
+            }
+        };
+        let root = if globals.given("root") {
+            explicit_root(globals)?
+        } else {
+            default_root()?
+        };
+        log.debug(format_args!("state directory {}", root.display()));
+        Ok((
+            Runtime::new(root).cgroup_driver(driver).rootless(rootless),
+            manager,
+        ))
+    }
+
+    /// The runtime for commands that look at or end what exists: these follow the container's record, whatever
+    /// driver the caller names.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The runtime for commands that make a cgroup. There is no systemd driver yet, and making the cgroup in another
+    /// way than asked for would leave it where systemd may tidy it away.
+    pub(crate) fn creating_runtime(&self) -> Result<&Runtime> {
+        if self.manager == Manager::Systemd {
+            let message =
+                "the systemd cgroup driver is not supported (--systemd-cgroup, --cgroup-manager systemd)";
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_hint("allowed are --cgroup-manager cgroupfs and --cgroup-manager disabled"));
+        }
+        Ok(&self.runtime)
+    }
+
+    /// The container of an id.
+    pub(crate) fn container(&self, id: &ContainerId) -> Result<Container> {
+        self.runtime.container(id)
+    }
+
+    /// The descriptors for the container, once.
+    pub(crate) fn take_inherited(&self) -> Result<Inherited> {
+        self.inherited.replace(Ok(Inherited::default()))
+    }
+
+    /// Whether the caller chose the state directory.
+    pub(crate) fn root_given(&self) -> bool {
+        self.root_given
+    }
+
+    /// Tells who debugs that the container's first half is done, in the words of runc that are looked for in logs
+    /// (debug.bats). Both are true once create has returned: init is in its namespaces and has reported itself ready.
+    pub(crate) fn set_up(&self, container: &Container) {
+        if let Some(pid) = self.pid_for_debug(container) {
+            self.log.debug(format_args!(
+                "nsexec container setup: pid {pid} is in its namespaces"
+            ));
+            self.log.debug(format_args!(
+                "child process in init(): pid {pid} has set the container up"
+            ));
+        }
+    }
+
+    /// The second half: end of file on init's socket, by close-on-exec, is what start waits for.
+    pub(crate) fn running(&self, container: &Container) {
+        if let Some(pid) = self.pid_for_debug(container) {
+            self.log.debug(format_args!(
+                "init: closing the pipe to signal completion: pid {pid} is the program now"
+            ));
+        }
+    }
+
+    fn pid_for_debug(&self, container: &Container) -> Option<i32> {
+        if !self.log.is_debug() {
+            return None;
+        }
+        container.state().ok().map(|state| state.pid)
+    }
+
+    /// The directory of a container's record.
+    pub(crate) fn container_dir(&self, id: &ContainerId) -> PathBuf {
+        self.runtime.root().join(id.as_str())
+    }
+}
+
+/// The directory of --root, absolute and without dots.
+fn explicit_root(globals: &Matches) -> Result<PathBuf> {
+    let typed = globals.value("root").unwrap_or(OsStr::new("."));
+    let root = absolute(Path::new(typed))?;
+    if root == Path::new("/") {
+        // An empty value, "." in / and "../.." end here too; runc's words.
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "Option --root argument should not be set to /",
+        )
+        .with_hint("allowed is any other directory; a tmpfs is best"));
+    }
+    Ok(root)
+}
+
+/// The path from / on, with dots resolved by their text alone, as runc does.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    let absolute =
+        std::path::absolute(path).map_err(|error| Error::os(format!("getcwd() for {path:?}"), error))?;
+    let mut clean = PathBuf::from("/");
+    for part in absolute.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            std::path::Component::Normal(name) => clean.push(name),
+            _ => {}
+        }
+    }
+    Ok(clean)
+}
+
+/// /run/runtime for root. Who may not write /run, because of the uid or because root here is only root of a user
+/// namespace that does not own /run, has $XDG_RUNTIME_DIR/runtime.
+fn default_root() -> Result<PathBuf> {
+    let euid = rustix::process::geteuid().as_raw();
+    let owns_run = || std::fs::metadata("/run").is_ok_and(|run| run.uid() == 0);
+    let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match xdg {
+        Some(dir) if euid != 0 || !owns_run() => {
+            let root = Path::new(&dir).join("runtime");
+            make_sticky(&root)?;
+            Ok(root)
+        }
+        _ => Ok(PathBuf::from("/run/runtime")),
+    }
+}
+
+/// Makes the directory with the sticky bit, which keeps it from being pruned (XDG Base Directory Specification).
+fn make_sticky(dir: &Path) -> Result<()> {
+    let hint = "$XDG_RUNTIME_DIR must be a directory that the user can write to";
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| Error::os(format!("mkdir({dir:?}, 0700)"), error).with_hint(hint))?;
+    std::fs::set_permissions(dir, Permissions::from_mode(0o1700))
+        .map_err(|error| Error::os(format!("chmod({dir:?}, 01700)"), error).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_are_resolved_by_text() {
+        for (typed, clean) in [
+            ("/a/../b/./c", "/b/c"),
+            ("/..", "/"),
+            ("/a//b/", "/a/b"),
+            ("/../../a", "/a"),
+        ] {
+            assert_eq!(
+                absolute(Path::new(typed)).ok(),
+                Some(PathBuf::from(clean)),
+                "{typed}"
+            );
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The verbs: each loads a record, acts on the container, and saves.
+//!
+//! A verb that changes a container holds its lock. Waiting is by process descriptors and sockets, never by polling.
+
+mod create;
+mod delete;
+mod kill;
+mod start;
+mod state;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+pub use delete::Deleted;
+
+use crate::cgroup::Cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::record::{Record, StateDir};
+use crate::request::CgroupDriver;
+use crate::state::Exit;
+
+/// A runtime: where the records live and how cgroups are made. Cheap; holds no descriptor and no lock.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    root: PathBuf,
+    driver: CgroupDriver,
+    rootless: Option<bool>,
+}
+
+impl Runtime {
+    /// A runtime with its state directory at `root`, an absolute path; made with mode 0700 when first needed.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            driver: CgroupDriver::default(),
+            rootless: None,
+        }
+    }
+
+    /// Chooses how cgroups are made.
+    #[must_use]
+    pub fn cgroup_driver(mut self, driver: CgroupDriver) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    /// Whether refused cgroup operations are tolerated; None: when the caller is not root.
+    #[must_use]
+    pub fn rootless(mut self, rootless: Option<bool>) -> Self {
+        self.rootless = rootless;
+        self
+    }
+
+    /// The state directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The container of this id.
+    ///
+    /// # Errors
+    /// NotFound; State, where its record cannot be read.
+    pub fn container(&self, id: &ContainerId) -> Result<Container> {
+        let dir = StateDir::open(&self.root, id.as_str())?.ok_or_else(not_found)?;
+        Container::load(dir)
+    }
+
+    /// All containers in the state directory in the order of their ids; what cannot be read comes as an error with
+    /// its id. A missing state directory has none.
+    ///
+    /// # Errors
+    /// System, where the state directory cannot be read.
+    pub fn containers(&self) -> Result<Vec<(String, Result<Container>)>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::os(format!("open({:?})", self.root), error)),
+        };
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.parse::<ContainerId>().is_ok())
+            .collect();
+        names.sort();
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            match StateDir::open(&self.root, &name) {
+                // Deleted meanwhile, or no directory.
+                Ok(None) => {}
+                Ok(Some(dir)) => found.push((name, Container::load(dir))),
+                Err(error) => found.push((name, Err(error))),
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Runtime {
+    /// A configuration to start from, as text; `rootless`: for the calling user without privileges. It has a cgroup
+    /// namespace where /sys/fs/cgroup is the unified hierarchy.
+    pub fn default_config(&self, rootless: bool) -> Result<String> {
+        const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+        let kind = rustix::fs::statfs("/sys/fs/cgroup").map(|hierarchy| hierarchy.f_type);
+        let caller = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Ok(crate::spec::default_json(crate::spec::DefaultSpec {
+            rootless: rootless.then(caller),
+            cgroup_namespace: kind.is_ok_and(|kind| u64::try_from(kind) == Ok(CGROUP2_SUPER_MAGIC)),
+        }))
+    }
+}
+
+/// A container.
+#[derive(Debug)]
+pub struct Container {
+    dir: StateDir,
+    record: Record,
+    terminal: Option<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Container {
+    fn load(dir: StateDir) -> Result<Self> {
+        let record = dir.load()?.ok_or_else(not_found)?;
+        let pidfd = match &record.init {
+            Some(init) => init.open()?,
+            None => None,
+        };
+        Ok(Self {
+            dir,
+            record,
+            terminal: None,
+            pidfd,
+        })
+    }
+
+    /// The container's id.
+    pub fn id(&self) -> &ContainerId {
+        &self.record.id
+    }
+
+    /// The container's own directory below the state directory.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The pid of init as the caller sees it; None before it was started.
+    pub fn pid(&self) -> Option<i32> {
+        self.record.init.map(|init| init.pid)
+    }
+
+    /// The master of the terminal, once, where the request said [`crate::Terminal::Keep`].
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+
+    /// A descriptor of the process init, readable when it has ended; None when it had ended before.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Waits until the container's program has ended. Only the process that called create or run learns how.
+    ///
+    /// # Errors
+    /// System, where the descriptor cannot be waited for.
+    pub fn wait(&self) -> Result<Exit> {
+        let Some(pidfd) = &self.pidfd else {
+            return Ok(Exit::Unknown);
+        };
+        match crate::sys::wait::exit_of(pidfd) {
+            Exit::Unknown => wait_for_end(pidfd, None).map(|_| Exit::Unknown),
+            exit => Ok(exit),
+        }
+    }
+
+    fn cgroup(&self) -> Option<Cgroup> {
+        self.record.cgroup.as_ref().map(Cgroup::open)
+    }
+
+    /// Reads the record again, under the lock.
+    fn refresh(&mut self) -> Result<()> {
+        self.record = self.dir.load()?.ok_or_else(not_found)?;
+        Ok(())
+    }
+}
+
+fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "container does not exist")
+}
+
+/// Waits until the process has ended, or until the time is over: then false.
+fn wait_for_end(pidfd: &OwnedFd, patience: Option<std::time::Duration>) -> Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let timeout = patience.map(|patience| Timespec {
+        tv_sec: patience.as_secs().cast_signed(),
+        tv_nsec: patience.subsec_nanos().into(),
+    });
+    loop {
+        let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::os("poll(pidfd)", errno)),
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! The main road of create: the order of time, in calls.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::LinuxPersonalityDomain;
+use runtime_core_program::Text;
+
+use super::mounts::Mounts;
+use super::namespaces::{MOUNT, Namespaces, PID, USER, UTS};
+use super::process::Program;
+use super::schedule::{FdName, ParentStep, Schedule, Step};
+use super::{CgroupPlan, Plan, devices, hooks, laws};
+use crate::cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::HostFacts;
+use crate::facts::cgroup::HierarchyKind;
+use crate::id::ContainerId;
+use crate::request::CgroupDriver;
+use crate::seccomp::{self, Filter};
+use crate::spec::{LoadedSpec, check};
+use crate::state::Status;
+
+/// Who gives the word to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartBy {
+    /// Another process, through the socket in the state directory.
+    Socket,
+    /// The caller itself, at once (`run`).
+    Caller,
+}
+
+/// What the caller asks for beside the configuration; plain data, no descriptor.
+#[derive(Debug, Clone)]
+pub struct PlanRequest {
+    /// The container's id.
+    pub id: ContainerId,
+    /// The bundle, an absolute path.
+    pub bundle: PathBuf,
+    /// Who starts the program.
+    pub start_by: StartBy,
+    /// Which of the three standard descriptors the caller provides.
+    pub stdio: [bool; 3],
+    /// The socket that gets the terminal's master; None: the caller keeps it.
+    pub console_socket: Option<PathBuf>,
+    /// How many descriptors the program gets above the standard ones.
+    pub preserve_fds: u32,
+    /// How many of them are LISTEN_FDS.
+    pub listen_fds: u32,
+    /// Their names.
+    pub listen_fd_names: Option<String>,
+    /// The host's directory that holds the container's notify socket.
+    pub notify_dir: Option<PathBuf>,
+    /// Where the pid goes.
+    pub pid_file: Option<PathBuf>,
+    /// Where the pidfd goes.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Move mounts instead of pivot_root.
+    pub no_pivot: bool,
+    /// Leave the keyring.
+    pub no_new_keyring: bool,
+    /// The cgroup driver.
+    pub driver: CgroupDriver,
+    /// Tolerate refused cgroup operations.
+    pub rootless: bool,
+    /// Set by the planner from linux.personality.
+    pub(crate) personality: Option<LinuxPersonalityDomain>,
+}
+
+impl PlanRequest {
+    /// A request without options, for planning only.
+    pub fn new(id: ContainerId, bundle: impl Into<PathBuf>) -> Self {
+        Self {
+            id,
+            bundle: bundle.into(),
+            start_by: StartBy::Socket,
+            stdio: [false; 3],
+            console_socket: None,
+            preserve_fds: 0,
+            listen_fds: 0,
+            listen_fd_names: None,
+            notify_dir: None,
+            pid_file: None,
+            pidfd_socket: None,
+            no_pivot: false,
+            no_new_keyring: false,
+            driver: CgroupDriver::Cgroupfs,
+            rootless: false,
+            personality: None,
+        }
+    }
+}
+
+impl Plan {
+    /// Plans the creation of a container, up to its program.
+    ///
+    /// # Errors
+    /// InvalidSpec names the field that is wrong; Unsupported and Permission name what this host or caller lacks.
+    pub fn create(loaded: &LoadedSpec, facts: &HostFacts, request: &PlanRequest) -> Result<Self> {
+        let mut warnings = loaded.warnings.clone();
+        warnings.extend(check(loaded)?);
+        facts.check_floor()?;
+        let spec = &loaded.spec;
+        let linux = spec.linux().as_ref();
+        let process = spec
+            .process()
+            .as_ref()
+            .ok_or_else(|| Error::spec("process", "the field is missing"))?;
+        let mut request = request.clone();
+        request.personality = linux
+            .and_then(|linux| linux.personality().as_ref())
+            .map(|persona| persona.domain());
+
+        let namespaces = Namespaces::of(spec, facts)?;
+        let filter = linux
+            .and_then(|linux| linux.seccomp().as_ref())
+            .map(seccomp::compile)
+            .transpose()?;
+        warnings.extend(filter.iter().flat_map(|filter: &Filter| filter.warnings.clone()));
+        let cgroup = plan_cgroup(loaded, facts, &request, &mut warnings)?;
+        let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
+        let mounts = Mounts::of(spec, facts, &request, &namespaces, paths)?;
+        let can_set_groups = namespaces.privileged() || !namespaces.has(USER) || namespaces.gids().len() > 1;
+        let program = Program::of(process, &request, filter.as_ref(), can_set_groups);
+        refuse_unbuilt(loaded, facts)?;
+
+        let mut schedule = Schedule::default();
+        schedule.parent(
+            ParentStep::SaveRecord {
+                status: Status::Creating,
+            },
+            "(crash rule)",
+        );
+        if let Some(cgroup) = &cgroup {
+            make_cgroup(&mut schedule, cgroup);
+        }
+        namespaces.open(&mut schedule);
+        if request.start_by == StartBy::Socket {
+            schedule.parent(ParentStep::Listen, "(start)");
+        }
+        namespaces.enter(&mut schedule);
+        if let Some(cgroup) = &cgroup {
+            join_cgroup(&mut schedule, cgroup);
+        }
+        namespaces.enter_cgroup(&mut schedule);
+        program.stdio(&mut schedule);
+
+        mounts.build(&mut schedule)?;
+        if mounts.makes_dev() {
+            devices::fill(&mut schedule, spec, facts, &namespaces)?;
+        }
+        mounts.prepare_protection(&mut schedule);
+        hooks::runtime(&mut schedule, spec);
+        hooks::container(&mut schedule, spec, &request, mounts.rootfs())?;
+        mounts.change_root(&mut schedule)?;
+
+        program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;
+        mounts.finish(&mut schedule)?;
+        names(&mut schedule, loaded, &namespaces);
+        sysctls(&mut schedule, loaded)?;
+        mounts.protect(&mut schedule)?;
+        program.identity(&mut schedule)?;
+
+        program.created(&mut schedule)?;
+        hand_over(&mut schedule, &request);
+        if request.start_by == StartBy::Caller {
+            schedule.parent(ParentStep::Release, "(run)");
+        }
+        program.execute(&mut schedule)?;
+        // Hooks of the container run under its filter: they stand before Exec, behind Seccomp.
+        let exec = schedule.lines.pop();
+        hooks::start(&mut schedule, spec, &request, &program.env(), program.home())?;
+        schedule.lines.extend(exec);
+
+        if !namespaces.has(PID) {
+            warnings.push(crate::spec::Warning::new(
+                "linux.namespaces",
+                "without a pid namespace the container's processes can outlive its init",
+            ));
+        }
+        let mut plan = Self {
+            lines: schedule.lines,
+            warnings,
+            cgroup,
+        };
+        plan.keep_descriptors();
+        laws::check(&plan).map_err(|broken| Error::new(ErrorKind::Internal, broken))?;
+        Ok(plan)
+    }
+
+    /// CloseStray keeps what later steps of init name.
+    fn keep_descriptors(&mut self) {
+        let mut keep: Vec<FdName> = self
+            .lines
+            .iter()
+            .filter_map(|line| match &line.action {
+                super::Action::Init(step) => Some(step.descriptors()),
+                super::Action::Parent(_) => None,
+            })
+            .flatten()
+            .filter(|name| **name != FdName::Absent)
+            .cloned()
+            .collect();
+        keep.sort();
+        keep.dedup();
+        for line in &mut self.lines {
+            if let super::Action::Init(Step::CloseStray { keep: kept }) = &mut line.action {
+                kept.clone_from(&keep);
+            }
+        }
+    }
+}
+
+fn plan_cgroup(
+    loaded: &LoadedSpec,
+    facts: &HostFacts,
+    request: &PlanRequest,
+    warnings: &mut Vec<crate::spec::Warning>,
+) -> Result<Option<CgroupPlan>> {
+    let linux = loaded.spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    if request.driver == CgroupDriver::Disabled {
+        let limits = resources
+            .map(|resources| cgroup::limits(resources, &facts.cgroup))
+            .transpose()?;
+        return match limits.as_ref().and_then(|limits| limits.writes.first()) {
+            Some(write) => Err(Error::spec(
+                write.origin.clone(),
+                "limits need a cgroup, and the cgroup manager is \"disabled\"",
+            )),
+            None => Ok(None),
+        };
+    }
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
+    let limits = resources
+        .map(|resources| cgroup::limits(resources, &facts.cgroup))
+        .transpose()?;
+    let (writes, notes) = limits
+        .map(|limits| (limits.writes, limits.warnings))
+        .unwrap_or_default();
+    warnings.extend(
+        notes
+            .into_iter()
+            .map(|note| crate::spec::Warning::new("linux.resources", note)),
+    );
+    let rules = resources
+        .and_then(|resources| resources.devices().as_deref())
+        .unwrap_or_default();
+    let nodes = linux
+        .and_then(|linux| linux.devices().as_deref())
+        .unwrap_or_default();
+    let devices = cgroup::devices::device_rules(rules, nodes)?;
+    Ok(Some(CgroupPlan {
+        paths,
+        writes,
+        devices,
+        rootless: request.rootless,
+    }))
+}
+
+fn make_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
+    let directories = cgroup
+        .paths
+        .directories
+        .iter()
+        .map(|directory| directory.path().to_string_lossy().into_owned())
+        .collect();
+    schedule.parent(ParentStep::MakeCgroup { directories }, "linux.cgroupsPath");
+    for write in &cgroup.writes {
+        schedule.parent(
+            ParentStep::Limit {
+                write: Box::new(write.clone()),
+            },
+            write.origin.clone(),
+        );
+    }
+    schedule.parent(
+        ParentStep::DeviceRules {
+            rules: cgroup.devices.lines(),
+        },
+        "linux.resources.devices",
+    );
+}
+
+/// The unified hierarchy is entered by the clone itself.
+fn join_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
+    for directory in &cgroup.paths.directories {
+        if directory.kind != HierarchyKind::Unified && !directory.read_only {
+            schedule.init(
+                Step::JoinCgroup {
+                    tasks: FdName::Tasks(directory.name()),
+                },
+                "linux.cgroupsPath",
+            );
+        }
+    }
+}
+
+fn names(schedule: &mut Schedule, loaded: &LoadedSpec, namespaces: &Namespaces) {
+    if !namespaces.has(UTS) {
+        return;
+    }
+    let spec = &loaded.spec;
+    if let Some(name) = spec.hostname().as_ref().filter(|name| !name.is_empty()) {
+        schedule.init(
+            Step::Hostname {
+                name: name.clone().into_bytes(),
+            },
+            "hostname",
+        );
+    }
+    if let Some(name) = spec.domainname().as_ref().filter(|name| !name.is_empty()) {
+        schedule.init(
+            Step::Domainname {
+                name: name.clone().into_bytes(),
+            },
+            "domainname",
+        );
+    }
+}
+
+fn sysctls(schedule: &mut Schedule, loaded: &LoadedSpec) -> Result<()> {
+    let linux = loaded.spec.linux().as_ref();
+    let Some(sysctl) = linux
+        .and_then(|linux| linux.sysctl().as_ref())
+        .filter(|sysctl| !sysctl.is_empty())
+    else {
+        return Ok(());
+    };
+    schedule.init(Step::OpenProc {}, "linux.sysctl");
+    let sorted: std::collections::BTreeMap<_, _> = sysctl.iter().collect();
+    for (key, value) in sorted {
+        let field = format!("linux.sysctl.{key}");
+        // A key with a slash is a path already (net/ipv4/conf/eth0.1/...); dots in it are part of names.
+        let path = if key.contains('/') {
+            key.clone()
+        } else {
+            key.replace('.', "/")
+        };
+        schedule.init(
+            Step::Sysctl {
+                path: text(&field, &path)?,
+                value: value.clone().into_bytes(),
+            },
+            field,
+        );
+    }
+    Ok(())
+}
+
+/// What callers wait for, once the container is created.
+fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
+    let shown = |path: &Path| path.to_string_lossy().into_owned();
+    if let Some(socket) = &request.pidfd_socket {
+        schedule.parent(
+            ParentStep::SendPidfd {
+                socket: shown(socket),
+            },
+            "(--pidfd-socket)",
+        );
+    }
+    if let Some(path) = &request.pid_file {
+        schedule.parent(ParentStep::PidFile { path: shown(path) }, "(--pid-file)");
+    }
+    schedule.parent(
+        ParentStep::SaveRecord {
+            status: Status::Created,
+        },
+        "(create)",
+    );
+}
+
+/// Fields that this version cannot honour yet are refused, not ignored.
+fn refuse_unbuilt(loaded: &LoadedSpec, facts: &HostFacts) -> Result<()> {
+    let spec = &loaded.spec;
+    let unsupported =
+        |field: &str, message: &str| Err(Error::spec(field, message).with_kind(ErrorKind::Unsupported));
+    let process = spec.process().as_ref();
+    let linux = spec.linux().as_ref();
+    let set = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+    if set(process.and_then(|process| process.apparmor_profile().as_deref())) {
+        return if facts.apparmor {
+            unsupported(
+                "process.apparmorProfile",
+                "AppArmor profiles are not supported yet",
+            )
+        } else {
+            unsupported("process.apparmorProfile", "AppArmor is not enabled on this host")
+        };
+    }
+    if set(process.and_then(|process| process.selinux_label().as_deref())) {
+        return unsupported("process.selinuxLabel", "SELinux labels are not supported yet");
+    }
+    if set(linux.and_then(|linux| linux.mount_label().as_deref())) {
+        return unsupported("linux.mountLabel", "SELinux labels are not supported yet");
+    }
+    if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
+        return unsupported("linux.intelRdt", "Intel RDT is not supported yet");
+    }
+    if linux.is_some_and(|linux| linux.memory_policy().is_some()) {
+        return unsupported("linux.memoryPolicy", "memory policies are not supported yet");
+    }
+    if linux
+        .and_then(|linux| linux.net_devices().as_ref())
+        .is_some_and(|devices| !devices.is_empty())
+    {
+        return unsupported("linux.netDevices", "moving network devices is not supported yet");
+    }
+    Ok(())
+}
+
+/// A string for init, which cannot hold NUL.
+pub(super) fn text(field: &str, value: &str) -> Result<Text> {
+    Text::new(value).ok_or_else(|| Error::spec(field, "the value contains a null byte"))
+}
+
+pub(super) fn texts(field: &str, values: &[String]) -> Result<Vec<Text>> {
+    values
+        .iter()
+        .enumerate()
+        .map(|(position, value)| text(&format!("{field}[{position}]"), value))
+        .collect()
+}
+
+/// A path of the configuration: relative ones start in the bundle.
+pub(super) fn absolute(bundle: &Path, path: &Path) -> PathBuf {
+    if path.is_absolute() {
+        path.to_path_buf()
+    } else {
+        bundle.join(path)
+    }
+}

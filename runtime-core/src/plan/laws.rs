@@ -1,0 +1,183 @@
+//! Laws of every schedule, as code: each says what would go wrong and which bug taught it.
+//!
+//! They are checked on every plan (a few microseconds) and on random configurations by the property tests. A broken law
+//! is a bug of the planner, never of the configuration.
+
+use super::Plan;
+use super::schedule::{Action, FdName, ParentStep, Step};
+
+/// Checks all laws; the error names the law and the line.
+pub fn check(plan: &Plan) -> Result<(), String> {
+    let laws: [(&str, fn(&Plan) -> Option<usize>); 9] = [
+        ("the record exists before anything outside does", record_first),
+        (
+            "init waits exactly where the parent answers (both halves of a handshake)",
+            handshakes_pair,
+        ),
+        (
+            "stray descriptors are closed before anything else (CVE-2024-21626)",
+            stray_descriptors_first,
+        ),
+        (
+            "init is undumpable before it joins a namespace (CVE-2016-9962)",
+            undumpable_before_joining,
+        ),
+        (
+            "no path of the host is opened after the root changed (CVE-2019-14271)",
+            no_host_path_after_root,
+        ),
+        (
+            "masks and read-only paths come after the mounts and the new root (CVE-2019-19921)",
+            masks_after_mounts,
+        ),
+        (
+            "sysctls are written before /proc/sys may become read-only",
+            sysctls_before_protection,
+        ),
+        (
+            "nothing needs privilege after the capabilities are dropped",
+            no_privilege_after_drop,
+        ),
+        (
+            "after the filter only waiting, hooks and the program",
+            nothing_after_filter,
+        ),
+    ];
+    for (law, broken_at) in laws {
+        if let Some(line) = broken_at(plan) {
+            return Err(format!("broken law at line {line} of the schedule: {law}"));
+        }
+    }
+    Ok(())
+}
+
+fn init_steps(plan: &Plan) -> impl Iterator<Item = (usize, &Step)> {
+    plan.lines
+        .iter()
+        .enumerate()
+        .filter_map(|(line, entry)| match &entry.action {
+            Action::Init(step) => Some((line, step)),
+            Action::Parent(_) => None,
+        })
+}
+
+fn position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
+    init_steps(plan)
+        .find(|(_, step)| wanted(step))
+        .map(|(line, _)| line)
+}
+
+fn record_first(plan: &Plan) -> Option<usize> {
+    match plan.lines.first().map(|line| &line.action) {
+        Some(Action::Parent(ParentStep::SaveRecord { .. })) => None,
+        _ => Some(0),
+    }
+}
+
+fn handshakes_pair(plan: &Plan) -> Option<usize> {
+    let mut waiting = false;
+    for (number, line) in plan.lines.iter().enumerate() {
+        match &line.action {
+            Action::Init(Step::Sync {} | Step::Borrow {}) if !waiting => waiting = true,
+            Action::Init(Step::WaitStart { listener }) if !waiting => waiting = *listener == FdName::Absent,
+            // What init prints as "terminal" needs no answer; nothing else may happen while init waits.
+            Action::Init(_) if waiting => return Some(number),
+            Action::Parent(ParentStep::Release | ParentStep::Lend { .. }) => {
+                if !waiting {
+                    return Some(number);
+                }
+                waiting = false;
+            }
+            _ => {}
+        }
+    }
+    waiting.then_some(plan.lines.len())
+}
+
+fn stray_descriptors_first(plan: &Plan) -> Option<usize> {
+    init_steps(plan)
+        .next()
+        .filter(|(_, step)| !matches!(step, Step::CloseStray { .. }))
+        .map(|(line, _)| line)
+}
+
+fn undumpable_before_joining(plan: &Plan) -> Option<usize> {
+    let undumpable = position(plan, |step| matches!(step, Step::Undumpable {}))?;
+    let joins = position(plan, |step| matches!(step, Step::Join { .. }))?;
+    (joins < undumpable).then_some(joins)
+}
+
+fn changes_root(step: &Step) -> bool {
+    matches!(step, Step::Pivot {} | Step::MoveRoot {} | Step::Chroot {})
+}
+
+fn no_host_path_after_root(plan: &Plan) -> Option<usize> {
+    let root = position(plan, changes_root)?;
+    let names_host = |step: &Step| {
+        matches!(
+            step,
+            Step::OpenRoot { .. }
+                | Step::MountBind { .. }
+                | Step::MountFs { .. }
+                | Step::BindDevice { .. }
+                | Step::PrepareMasks {}
+                | Step::WriteSelf { .. }
+                | Step::EnterTime { .. }
+        )
+    };
+    init_steps(plan)
+        .find(|(line, step)| *line > root && names_host(step))
+        .map(|(line, _)| line)
+}
+
+fn masks_after_mounts(plan: &Plan) -> Option<usize> {
+    let root = position(plan, changes_root)?;
+    init_steps(plan)
+        .find(|(line, step)| *line < root && matches!(step, Step::Mask { .. } | Step::ReadOnlyPath { .. }))
+        .map(|(line, _)| line)
+}
+
+fn sysctls_before_protection(plan: &Plan) -> Option<usize> {
+    let protected = position(plan, |step| {
+        matches!(step, Step::Mask { .. } | Step::ReadOnlyPath { .. })
+    })?;
+    init_steps(plan)
+        .find(|(line, step)| *line > protected && matches!(step, Step::Sysctl { .. }))
+        .map(|(line, _)| line)
+}
+
+fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
+    let drop = position(plan, |step| matches!(step, Step::Capabilities { .. }))?;
+    let free = |step: &Step| {
+        matches!(
+            step,
+            Step::FindProgram { .. }
+                | Step::PlaceFds { .. }
+                | Step::WaitStart { .. }
+                | Step::Seccomp { .. }
+                | Step::Hook { .. }
+                | Step::Exec { .. }
+        )
+    };
+    init_steps(plan)
+        .find(|(line, step)| *line > drop && !free(step))
+        .map(|(line, _)| line)
+}
+
+fn nothing_after_filter(plan: &Plan) -> Option<usize> {
+    let filter = position(plan, |step| matches!(step, Step::Seccomp { .. }))?;
+    let free = |step: &Step| {
+        matches!(
+            step,
+            Step::Capabilities { .. }
+                | Step::FindProgram { .. }
+                | Step::PlaceFds { .. }
+                | Step::WaitStart { .. }
+                | Step::Hook { .. }
+                | Step::Exec { .. }
+        )
+    };
+    init_steps(plan)
+        .find(|(line, step)| *line > filter && !free(step))
+        .map(|(line, _)| line)
+}

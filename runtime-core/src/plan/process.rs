@@ -1,0 +1,417 @@
+//! From a process of ours to the container's program: terminal, limits, identity, capabilities, seccomp, exec.
+
+use oci_spec::runtime::{
+    IOPriorityClass, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimitType,
+    Process, Scheduler,
+};
+use runtime_core_program::step::NO_HOME;
+
+use super::create::{PlanRequest, StartBy, text, texts};
+use super::schedule::{FdName, ParentStep, Schedule, Step};
+use crate::error::{Error, ErrorKind, Result};
+use crate::seccomp::Filter;
+use crate::spec::capability::CapabilityMasks;
+
+/// Where a program without PATH in its environment is searched, as runc does.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The umask of a process whose configuration names none (runc's).
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// What the last part of the schedule is planned from.
+pub(super) struct Program<'a> {
+    process: &'a Process,
+    request: &'a PlanRequest,
+    env: Vec<String>,
+    filter: Option<&'a Filter>,
+    can_set_groups: bool,
+}
+
+impl<'a> Program<'a> {
+    pub(super) fn of(
+        process: &'a Process,
+        request: &'a PlanRequest,
+        filter: Option<&'a Filter>,
+        can_set_groups: bool,
+    ) -> Self {
+        let mut env = deduplicated(process.env().as_deref().unwrap_or_default());
+        // systemd's protocol: the program is pid 1 of its own world, or at least the one that was meant.
+        if request.listen_fds > 0 {
+            env.push(format!("LISTEN_FDS={}", request.listen_fds));
+            env.push("LISTEN_PID=1".to_owned());
+            env.extend(
+                request
+                    .listen_fd_names
+                    .as_ref()
+                    .map(|names| format!("LISTEN_FDNAMES={names}")),
+            );
+        }
+        if request.notify_dir.is_some() {
+            env.retain(|entry| !entry.starts_with("NOTIFY_SOCKET="));
+            env.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
+        }
+        Self {
+            process,
+            request,
+            env,
+            filter,
+            can_set_groups,
+        }
+    }
+
+    /// The environment that the configuration and the protocols give, without HOME where that is looked up.
+    pub(super) fn env(&self) -> Vec<String> {
+        self.env
+            .iter()
+            .filter(|entry| *entry != "HOME=")
+            .cloned()
+            .collect()
+    }
+
+    /// The uid whose home directory is looked up; [`NO_HOME`] where HOME is set.
+    pub(super) fn home(&self) -> u32 {
+        let given = self
+            .env
+            .iter()
+            .any(|entry| entry.len() > "HOME=".len() && entry.starts_with("HOME="));
+        if given { NO_HOME } else { self.process.user().uid() }
+    }
+
+    fn no_new_privileges(&self) -> bool {
+        self.process.no_new_privileges().unwrap_or(false)
+    }
+
+    /// The standard descriptors.
+    pub(super) fn stdio(&self, schedule: &mut Schedule) {
+        if !self.process.terminal().unwrap_or(false) && self.request.stdio.iter().any(|given| *given) {
+            let name = |number: u8| {
+                let given = self
+                    .request
+                    .stdio
+                    .get(usize::from(number))
+                    .copied()
+                    .unwrap_or(false);
+                if given {
+                    FdName::Standard(number)
+                } else {
+                    FdName::Absent
+                }
+            };
+            schedule.init(
+                Step::Stdio {
+                    input: name(0),
+                    output: name(1),
+                    error: name(2),
+                },
+                "(caller's descriptors)",
+            );
+        }
+    }
+
+    /// The terminal, once /dev/pts is there.
+    pub(super) fn terminal(&self, schedule: &mut Schedule, bind: bool) -> Result<()> {
+        if !self.process.terminal().unwrap_or(false) {
+            schedule.init(Step::ReopenNull {}, "(caller's descriptors)");
+            return Ok(());
+        }
+        let size = |number: u64, field: &str| {
+            u16::try_from(number).map(u32::from).map_err(|_| {
+                Error::spec(
+                    format!("process.consoleSize.{field}"),
+                    format!("{number} is more than 65535"),
+                )
+            })
+        };
+        let console = self.process.console_size();
+        let (rows, columns) = match console {
+            Some(console) => (size(console.height(), "height")?, size(console.width(), "width")?),
+            None => (0, 0),
+        };
+        schedule.init(
+            Step::Console {
+                bind,
+                rows,
+                columns,
+                uid: self.process.user().uid(),
+            },
+            "process.terminal",
+        );
+        schedule.parent(
+            ParentStep::PassTerminal {
+                socket: self
+                    .request
+                    .console_socket
+                    .as_ref()
+                    .map(|path| path.to_string_lossy().into_owned()),
+            },
+            "process.terminal",
+        );
+        Ok(())
+    }
+
+    /// Everything between the finished root and the moment when the container is created.
+    pub(super) fn identity(&self, schedule: &mut Schedule) -> Result<()> {
+        let process = self.process;
+        if !self.request.no_new_keyring {
+            let name = format!("_ses.{}", self.request.id);
+            schedule.init(
+                Step::NewKeyring {
+                    name: text("(keyring)", &name)?,
+                },
+                "(keyring)",
+            );
+        }
+        if self.no_new_privileges() {
+            schedule.init(Step::NoNewPrivs {}, "process.noNewPrivileges");
+        }
+        if let Some(asked) = process.scheduler() {
+            schedule.init(scheduler(asked)?, "process.scheduler");
+        }
+        if let Some(asked) = process.io_priority() {
+            let class = match asked.class() {
+                IOPriorityClass::IoprioClassRt => 1,
+                IOPriorityClass::IoprioClassBe => 2,
+                IOPriorityClass::IoprioClassIdle => 3,
+            };
+            let level = u32::try_from(asked.priority())
+                .ok()
+                .filter(|level| *level < 8)
+                .ok_or_else(|| {
+                    Error::spec(
+                        "process.ioPriority.priority",
+                        format!("{} is not between 0 and 7", asked.priority()),
+                    )
+                })?;
+            schedule.init(
+                Step::IoPriority {
+                    value: class << 13 | level,
+                },
+                "process.ioPriority",
+            );
+        }
+        if let Some(persona) = self.request.personality {
+            let persona = match persona {
+                LinuxPersonalityDomain::PerLinux => 0,
+                LinuxPersonalityDomain::PerLinux32 => 0x0008,
+            };
+            schedule.init(Step::Personality { persona }, "linux.personality");
+        }
+        let user = process.user();
+        let masks = CapabilityMasks::of(process.capabilities().as_ref());
+        let cwd = text("process.cwd", &process.cwd().to_string_lossy())?;
+        schedule.init(
+            Step::MakeDir {
+                path: cwd.clone(),
+                mode: 0o755,
+            },
+            "process.cwd",
+        );
+        schedule.init(
+            Step::LimitBounding { keep: masks.bounding },
+            "process.capabilities.bounding",
+        );
+        // With every right first: the user may lack them. Without them next: the mount may ask for the user's.
+        schedule.init(
+            Step::WorkDir {
+                path: cwd.clone(),
+                may_fail: true,
+            },
+            "process.cwd",
+        );
+        schedule.init(Step::OwnStdio { uid: user.uid() }, "process.user.uid");
+        let groups = user.additional_gids().as_deref().unwrap_or_default();
+        if !self.can_set_groups && !groups.is_empty() {
+            return Err(Error::spec(
+                "process.user.additionalGids",
+                "an unprivileged user namespace of one group cannot have additional groups",
+            )
+            .with_kind(ErrorKind::Permission)
+            .with_hint("map a range of groups (/etc/subgid) so that newgidmap writes the map"));
+        }
+        schedule.init(
+            Step::User {
+                uid: user.uid(),
+                gid: user.gid(),
+                groups: groups.iter().map(|group| u64::from(*group)).collect(),
+                set_groups: self.can_set_groups,
+            },
+            "process.user",
+        );
+        schedule.init(
+            Step::WorkDir {
+                path: cwd,
+                may_fail: false,
+            },
+            "process.cwd",
+        );
+        schedule.init(
+            Step::Umask {
+                mask: user.umask().unwrap_or(DEFAULT_UMASK),
+            },
+            "process.user.umask",
+        );
+        // Without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: it goes in before the capabilities go.
+        if !self.no_new_privileges() {
+            self.seccomp(schedule);
+        }
+        schedule.init(
+            Step::Capabilities {
+                effective: masks.effective,
+                permitted: masks.permitted,
+                inheritable: masks.inheritable,
+                ambient: masks.ambient,
+            },
+            "process.capabilities",
+        );
+        let args = process.args().as_deref().unwrap_or_default();
+        let name = args
+            .first()
+            .ok_or_else(|| Error::spec("process.args", "the list is empty"))?;
+        let search = self
+            .env
+            .iter()
+            .find_map(|entry| entry.strip_prefix("PATH="))
+            .unwrap_or(DEFAULT_PATH);
+        schedule.init(
+            Step::FindProgram {
+                name: text("process.args[0]", name)?,
+                search: text("process.env", search)?,
+            },
+            "process.args[0]",
+        );
+        if self.request.preserve_fds > 0 {
+            let fds = (0..self.request.preserve_fds).map(FdName::Preserved).collect();
+            schedule.init(Step::PlaceFds { fds }, "(--preserve-fds)");
+        }
+        Ok(())
+    }
+
+    fn seccomp(&self, schedule: &mut Schedule) {
+        if let Some(filter) = self.filter {
+            schedule.init(
+                Step::Seccomp {
+                    filter: filter.program.clone(),
+                    flags: filter.flags,
+                },
+                "linux.seccomp",
+            );
+        }
+    }
+
+    /// The moment when the container is created, and what the parent does with a process that will not change any more.
+    pub(super) fn created(&self, schedule: &mut Schedule) -> Result<()> {
+        let listener = match self.request.start_by {
+            StartBy::Socket => FdName::Listener,
+            StartBy::Caller => FdName::Absent,
+        };
+        schedule.init(Step::WaitStart { listener }, "(start)");
+        if let Some(value) = self.process.oom_score_adj() {
+            schedule.parent(ParentStep::OomScore { value }, "process.oomScoreAdj");
+        }
+        for (position, limit) in self.process.rlimits().iter().flatten().enumerate() {
+            let (name, resource) = rlimit(limit.typ());
+            schedule.parent(
+                ParentStep::Rlimit {
+                    resource,
+                    name: name.to_owned(),
+                    soft: limit.soft(),
+                    hard: limit.hard(),
+                },
+                format!("process.rlimits[{position}]"),
+            );
+        }
+        Ok(())
+    }
+
+    /// From start to the program.
+    pub(super) fn execute(&self, schedule: &mut Schedule) -> Result<()> {
+        if self.no_new_privileges() {
+            self.seccomp(schedule);
+        }
+        let args = self.process.args().as_deref().unwrap_or_default();
+        schedule.init(
+            Step::Exec {
+                args: texts("process.args", args)?,
+                env: texts("process.env", &self.env())?,
+                home: self.home(),
+                keep: self.request.preserve_fds,
+            },
+            "process.args",
+        );
+        Ok(())
+    }
+}
+
+/// The last entry of a name wins and stands where the first one stood, as runc has it.
+fn deduplicated(env: &[String]) -> Vec<String> {
+    let mut names: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
+    let mut kept: Vec<String> = Vec::with_capacity(env.len());
+    for entry in env {
+        let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
+        match names.get(name).and_then(|at| kept.get_mut(*at)) {
+            Some(earlier) => entry.clone_into(earlier),
+            None => {
+                names.insert(name, kept.len());
+                kept.push(entry.clone());
+            }
+        }
+    }
+    kept
+}
+
+fn scheduler(asked: &Scheduler) -> Result<Step> {
+    let policy = match asked.policy() {
+        LinuxSchedulerPolicy::SchedOther => libc::SCHED_OTHER,
+        LinuxSchedulerPolicy::SchedFifo => libc::SCHED_FIFO,
+        LinuxSchedulerPolicy::SchedRr => libc::SCHED_RR,
+        LinuxSchedulerPolicy::SchedBatch => libc::SCHED_BATCH,
+        LinuxSchedulerPolicy::SchedIso => 4,
+        LinuxSchedulerPolicy::SchedIdle => libc::SCHED_IDLE,
+        LinuxSchedulerPolicy::SchedDeadline => libc::SCHED_DEADLINE,
+    };
+    let flags = asked.flags().iter().flatten().fold(0, |flags, flag| {
+        flags
+            | match flag {
+                LinuxSchedulerFlag::SchedResetOnFork => 0x01,
+                LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
+                LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
+                LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
+                LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
+                LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
+                LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+            }
+    });
+    let priority = asked.priority().unwrap_or(0);
+    Ok(Step::Scheduler {
+        policy: policy.cast_unsigned(),
+        flags,
+        nice: asked.nice().unwrap_or(0),
+        priority: u32::try_from(priority)
+            .map_err(|_| Error::spec("process.scheduler.priority", format!("{priority} is negative")))?,
+        runtime: asked.runtime().unwrap_or(0),
+        deadline: asked.deadline().unwrap_or(0),
+        period: asked.period().unwrap_or(0),
+    })
+}
+
+/// The name and number of a resource.
+fn rlimit(kind: PosixRlimitType) -> (&'static str, u32) {
+    match kind {
+        PosixRlimitType::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
+        PosixRlimitType::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+        PosixRlimitType::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
+        PosixRlimitType::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
+        PosixRlimitType::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
+        PosixRlimitType::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
+        PosixRlimitType::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
+        PosixRlimitType::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
+        PosixRlimitType::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
+        PosixRlimitType::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
+        PosixRlimitType::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+        PosixRlimitType::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
+        PosixRlimitType::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+        PosixRlimitType::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
+        PosixRlimitType::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
+        PosixRlimitType::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
+    }
+}

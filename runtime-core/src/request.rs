@@ -1,0 +1,96 @@
+//! What a caller asks for beside the configuration: the options of create, run and exec as plain data.
+//!
+//! Nothing here is looked up or opened; descriptors that the caller hands over are owned.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use crate::id::ContainerId;
+use crate::spec::LoadedSpec;
+
+/// How cgroups are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum CgroupDriver {
+    /// By writing to the cgroup filesystems.
+    #[default]
+    Cgroupfs,
+    /// Not at all: the container stays in the caller's cgroups, and limits in the configuration are an error.
+    Disabled,
+}
+
+/// Where the container's standard input, output and error come from, when it has no terminal.
+#[derive(Debug, Default)]
+pub struct Stdio {
+    /// Standard input; None: the caller's own.
+    pub input: Option<OwnedFd>,
+    /// Standard output; None: the caller's own.
+    pub output: Option<OwnedFd>,
+    /// Standard error; None: the caller's own.
+    pub error: Option<OwnedFd>,
+}
+
+/// Where the master of the container's terminal goes, when `process.terminal` is set.
+#[derive(Debug, Default)]
+pub enum Terminal {
+    /// No provision: a configuration that asks for a terminal is refused.
+    #[default]
+    None,
+    /// To the listener of this unix socket, by one message with SCM_RIGHTS.
+    Socket(PathBuf),
+    /// To the caller: [`crate::Container::take_terminal`].
+    Keep,
+}
+
+/// Everything that create needs.
+#[derive(Debug)]
+pub struct CreateRequest {
+    /// The container's id.
+    pub id: ContainerId,
+    /// The bundle's directory: relative paths of the configuration start there.
+    pub bundle: PathBuf,
+    /// The configuration.
+    pub spec: LoadedSpec,
+    /// The standard descriptors.
+    pub stdio: Stdio,
+    /// The terminal.
+    pub terminal: Terminal,
+    /// Descriptors that the program gets as 3, 4, ...
+    pub preserve_fds: Vec<OwnedFd>,
+    /// How many of `preserve_fds`, counted from the first, are sockets of the LISTEN_FDS protocol: the program gets
+    /// LISTEN_FDS with this number and LISTEN_PID=1. 0: none.
+    pub listen_fds: u32,
+    /// LISTEN_FDNAMES for the program, where the caller had it.
+    pub listen_fd_names: Option<String>,
+    /// The host's NOTIFY_SOCKET: the container gets a socket of its own at /run/notify/notify.sock.
+    pub notify_socket: Option<PathBuf>,
+    /// Write the pid of init to this file (atomically, the bare number) before create returns.
+    pub pid_file: Option<PathBuf>,
+    /// Send a pidfd of init to the listener of this unix socket.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Change the root by moving mounts instead of pivot_root(2).
+    pub no_pivot: bool,
+    /// Leave the session keyring as it is.
+    pub no_new_keyring: bool,
+}
+
+impl CreateRequest {
+    /// A request without any option.
+    pub fn new(id: ContainerId, bundle: impl Into<PathBuf>, spec: LoadedSpec) -> Self {
+        Self {
+            id,
+            bundle: bundle.into(),
+            spec,
+            stdio: Stdio::default(),
+            terminal: Terminal::None,
+            preserve_fds: Vec::new(),
+            listen_fds: 0,
+            listen_fd_names: None,
+            notify_socket: None,
+            pid_file: None,
+            pidfd_socket: None,
+            no_pivot: false,
+            no_new_keyring: false,
+        }
+    }
+}
