@@ -6,9 +6,13 @@ use crate::args::{Command, Flag, Matches};
 use crate::cmd::launch::{self, Launch};
 use crate::fail::{Failure, Outcome};
 use crate::notify::Proxy;
+use crate::output::err;
 use crate::session::Session;
 use crate::signals::{self, Signals};
 use crate::terminal::Terminal;
+
+/// The exit code of a program that the kernel refused to execute, runc's.
+const NOT_EXECUTED: u8 = 255;
 
 const FLAGS: &[Flag] = &[
     launch::BUNDLE,
@@ -46,7 +50,14 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
     } else {
         foreground(session, matches)
     };
-    outcome.map_err(|error| Failure::launch("runc run", error))
+    match outcome {
+        // As runc: the container was there, its program could not be executed, and that is the container's own output.
+        Err(error) if error.kind() == ErrorKind::Exec => {
+            err(&format!("{error}\n"));
+            Ok(NOT_EXECUTED)
+        }
+        outcome => outcome.map_err(|error| Failure::launch("runc run", error)),
+    }
 }
 
 fn detached(session: &Session, matches: &Matches) -> Result<u8> {

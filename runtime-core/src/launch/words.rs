@@ -20,7 +20,7 @@ pub(crate) fn failure(line: Option<&Line>, frame: &Frame) -> Error {
         }
         Action::Init(Step::Exec { args, .. }) => {
             let name = args.first().map(ToString::to_string).unwrap_or_default();
-            return Error::new(ErrorKind::Program, format!("exec {name}: {}", strerror(errno)))
+            return Error::new(ErrorKind::Exec, format!("exec {name}: {}", strerror(errno)))
                 .with_errno(errno);
         }
         Action::Init(Step::Hook { path, .. }) => {
@@ -99,6 +99,9 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
     match step {
         Step::Capabilities { .. } | Step::LimitBounding { .. } if errno == libc::EPERM => error
             .with_hint("the caller itself lacks one of these capabilities; see CapBnd in /proc/self/status"),
+        Step::Rlimit { .. } if errno == libc::EPERM => {
+            error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+        }
         Step::Join { .. } if errno == libc::EPERM => {
             error.with_hint("the namespace belongs to a user namespace that the caller has no power over")
         }
