@@ -26,12 +26,14 @@ impl Starters {
     }
 }
 
-/// Says that the container is created, then waits for Go. Over a listening socket the connection that says it becomes
+/// Says that the container is created, then waits for Go: before its parent has saved a record nobody could start or
+/// delete it. Where another process starts it, the connection over the listening socket that says Go once more becomes
 /// the report socket.
 pub(crate) fn wait(report: &mut Report, listener: Option<Fd>, starters: &Starters) -> Outcome {
     report.say(FrameKind::Reached);
+    report.wait()?;
     let Some(listener) = listener else {
-        return report.wait().map(drop);
+        return Ok(());
     };
     report.close();
     loop {

@@ -260,9 +260,9 @@ steps! {
     79 Capabilities { effective: U64, permitted: U64, inheritable: U64, ambient: U64 }
     /// Find the program: a name with a slash as it is, else in the directories of `search`. Keep it for Exec.
     80 FindProgram { name: Str, search: Str }
-    /// Say Reached at this step (the container is created), then wait for start: on the listening socket, where only
-    /// root and the owner of this user namespace may connect, or with -1 for Go on the report socket. The connection
-    /// becomes the report socket. Before waiting everything is closed but stdio, the placed descriptors and the socket.
+    /// Say Reached at this step (the container is created) and wait for Go; then, unless the listening socket is -1, wait
+    /// for start there, where only root and the owner of this user namespace may connect. The connection becomes the
+    /// report socket. Before waiting everything is closed but stdio, the placed descriptors and the socket.
     81 WaitStart { listener: Fd }
     /// seccomp(2) with this filter (struct sock_filter) and flags.
     82 Seccomp { filter: Blob, flags: U32 }

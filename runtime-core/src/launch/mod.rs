@@ -33,8 +33,11 @@ use crate::sys::spawn;
 pub(crate) trait Host {
     /// Saves the record with this status; `init` is known from its start on.
     fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()>;
-    /// Remembers the cgroup before anything else can fail.
-    fn keep_cgroup(&mut self, cgroup: &Cgroup) -> Result<()>;
+    /// Remembers that the cgroup is the container's own, made for it.
+    fn keep_cgroup(&mut self, cgroup: &Cgroup);
+    /// Saves the configuration for later commands.
+    fn save_config(&mut self) -> Result<()>;
+
     /// The state document for a hook that the parent runs.
     fn hook_state(&self, status: Status, pid: i32) -> Vec<u8>;
     /// The directory that host-side hooks run in.
@@ -89,7 +92,7 @@ impl<'a> Launch<'a> {
         for line in &plan.lines {
             match &line.action {
                 Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line))?,
-                Action::Init(step) => self.follow(step, line, host)?,
+                Action::Init(step) => self.follow(step, line)?,
             }
         }
         Ok(())
@@ -129,7 +132,11 @@ impl<'a> Launch<'a> {
                 init.link.go(Some(tree.as_fd()))
             }
             ParentStep::Hook { hook } => {
-                let state = host.hook_state(Status::Creating, self.pid()?);
+                let pid = self.pid()?;
+                // A hook may ask for the state: then it is to know the pid.
+                host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))?;
+                let state = host.hook_state(Status::Creating, pid);
+
                 run_hook(HookRun {
                     hook,
                     state: &state,
@@ -157,7 +164,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Waits where the step makes init report.
-    fn follow(&mut self, step: &Step, line: &Line, host: &mut dyn Host) -> Result<()> {
+    fn follow(&mut self, step: &Step, line: &Line) -> Result<()> {
         let kind = match step {
             Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => FrameKind::Reached,
             Step::Borrow {} => FrameKind::Wanted,
@@ -184,8 +191,6 @@ impl<'a> Launch<'a> {
                 init.pidfd = report.fd.ok_or_else(missing)?;
                 init.pid = i32::try_from(report.frame.value)
                     .map_err(|_| Error::new(ErrorKind::Internal, "init sent a pid out of range"))?;
-                let identity = ProcessIdentity::of(init.pid)?;
-                host.save(Status::Creating, Some(identity))?;
             }
             _ => {}
         }
@@ -236,7 +241,7 @@ impl<'a> Launch<'a> {
             return Ok(());
         };
         let cgroup = Cgroup::create(&plan.paths, &plan.writes, plan.rootless)?;
-        host.keep_cgroup(&cgroup)?;
+        host.keep_cgroup(&cgroup);
         self.cgroup = Some(cgroup);
         Ok(())
     }
@@ -300,14 +305,14 @@ impl<'a> Launch<'a> {
         // The last of ours: from now on the end of init is the end of file.
         drop(theirs);
         self.descriptors = Descriptors::default();
-        let pid = child.pid;
         self.init = Some(Launched {
-            pid,
+            pid: child.pid,
             pidfd: child.pidfd,
             link,
             terminal: None,
         });
-        host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))
+        // init works by itself now: time for what only later commands need.
+        host.save_config()
     }
 
     fn oom_score(&self, value: i32) -> Result<()> {

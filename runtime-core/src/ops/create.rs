@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::delete::destroy;
 use super::state::document;
 use super::{Container, Runtime};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
@@ -66,7 +66,6 @@ impl Runtime {
             dir: &dir,
             record,
             spec: &request.spec,
-            saved_config: false,
         };
         let result = making
             .prepare(&request)
@@ -82,7 +81,11 @@ impl Runtime {
                 })
             }
             Err(error) => {
-                let record = making.record;
+                let mut record = making.record;
+                // A cgroup that could not be made has been undone already, and may be somebody else's.
+                if !record.owns_cgroup {
+                    record.cgroup = None;
+                }
                 // What went wrong first is what the caller must hear; what is left is in the record.
                 let _ = destroy(dir, Some(&record));
                 Err(error)
@@ -165,7 +168,6 @@ struct Making<'a> {
     dir: &'a StateDir,
     record: Record,
     spec: &'a LoadedSpec,
-    saved_config: bool,
 }
 
 impl Making<'_> {
@@ -183,7 +185,11 @@ impl Making<'_> {
         let mut launch = Launch::new(plan, descriptors);
         let walked = launch.walk(self).and_then(|()| match start_by {
             StartBy::Socket => Ok(()),
-            StartBy::Caller => launch.started().and_then(|()| self.after_start()),
+            StartBy::Caller => launch.started().and_then(|()| {
+                let pid = launch.init.as_ref().map_or(0, |init| init.pid);
+                self.record.init = Some(ProcessIdentity::of(pid)?);
+                self.after_start()
+            }),
         });
         match (walked, launch.init.take()) {
             (Ok(()), Some(init)) => Ok(init),
@@ -222,23 +228,19 @@ pub(super) fn poststart(record: &Record) -> Result<()> {
 impl Host for Making<'_> {
     fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()> {
         self.record.status = status;
-        if init.is_some() {
-            self.record.init = init;
-            // init works by itself now: time to write what only later commands read.
-            if !self.saved_config {
-                let bytes = serde_json::to_vec(&self.spec.spec).map_err(|error| {
-                    Error::new(ErrorKind::Internal, format!("the configuration: {error}"))
-                })?;
-                self.dir.write(CONFIG, ".config.json", &bytes)?;
-                self.saved_config = true;
-            }
-        }
+        self.record.init = init;
         self.dir.save(&self.record)
     }
 
-    fn keep_cgroup(&mut self, cgroup: &Cgroup) -> Result<()> {
+    fn keep_cgroup(&mut self, cgroup: &Cgroup) {
         self.record.cgroup = Some(cgroup.record());
-        self.dir.save(&self.record)
+        self.record.owns_cgroup = true;
+    }
+
+    fn save_config(&mut self) -> Result<()> {
+        let bytes = serde_json::to_vec(&self.spec.spec)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the configuration: {error}")))?;
+        self.dir.write_new(CONFIG, &bytes)
     }
 
     fn hook_state(&self, status: Status, pid: i32) -> Vec<u8> {
@@ -278,6 +280,10 @@ fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Re
     record.poststart = planned_hooks(spec, HookKind::Poststart);
     record.poststop = planned_hooks(spec, HookKind::Poststop);
     record.start = StartLine::of(plan);
+    // Where it is going to be; until it is made there may be somebody else's at that place.
+    record.cgroup = plan.cgroup.as_ref().map(|cgroup| CgroupRecord {
+        directories: cgroup.paths.directories.clone(),
+    });
     Ok(record)
 }
 

@@ -72,7 +72,15 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
     let cgroup = record.cgroup.as_ref().map(Cgroup::open);
     end_processes(record, cgroup.as_ref())?;
     if let Some(cgroup) = &cgroup {
-        cgroup.remove(PATIENCE)?;
+        let removed = cgroup.remove(if record.owns_cgroup {
+            PATIENCE
+        } else {
+            Duration::ZERO
+        });
+        // Somebody else's at the same place is left alone.
+        if record.owns_cgroup {
+            removed?;
+        }
     }
     dir.remove()?;
     let mut deleted = Deleted::default();
@@ -107,7 +115,7 @@ fn end_processes(record: &Record, cgroup: Option<&Cgroup>) -> Result<()> {
     }
     // Frozen processes must be thawed to die, and where init does not take the others along they are killed one by one.
     // A cgroup with processes although init is gone has ones that joined from outside.
-    if let Some(cgroup) = cgroup {
+    if let Some(cgroup) = cgroup.filter(|_| record.owns_cgroup) {
         if !record.own_pid_namespace || init.is_none() {
             cgroup.kill_all()?;
         } else if cgroup.is_frozen()? {

@@ -161,9 +161,7 @@ impl Plan {
 
         program.created(&mut schedule);
         hand_over(&mut schedule, &request);
-        if request.start_by == StartBy::Caller {
-            schedule.parent(ParentStep::Release, "(run)");
-        }
+
         program.execute(&mut schedule)?;
         // Hooks of the container run under its filter: they stand before Exec, behind Seccomp.
         let exec = schedule.lines.pop();
@@ -361,12 +359,15 @@ fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
     if let Some(path) = &request.pid_file {
         schedule.parent(ParentStep::PidFile { path: shown(path) }, "(--pid-file)");
     }
-    schedule.parent(
-        ParentStep::SaveRecord {
-            status: Status::Created,
-        },
-        "(create)",
-    );
+    if request.start_by == StartBy::Socket {
+        schedule.parent(
+            ParentStep::SaveRecord {
+                status: Status::Created,
+            },
+            "(create)",
+        );
+    }
+    schedule.parent(ParentStep::Release, "(create)");
 }
 
 /// Fields that this version cannot honour yet are refused, not ignored.

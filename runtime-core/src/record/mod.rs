@@ -60,6 +60,9 @@ pub(crate) struct Record {
     /// Whether the end of init ends all processes of the container.
     pub(crate) own_pid_namespace: bool,
     pub(crate) cgroup: Option<CgroupRecord>,
+    /// Whether the cgroup was made for this container, so that whoever is in it may be killed. Before, it is only the
+    /// place where a killed runtime may have left empty directories.
+    pub(crate) owns_cgroup: bool,
     pub(crate) poststart: Vec<PlannedHook>,
     pub(crate) poststop: Vec<PlannedHook>,
     /// The schedule's lines behind the wait for start.
@@ -153,6 +156,17 @@ impl StateDir {
             .map_err(|errno| Error::os(show("rename", name), errno))
     }
 
+    /// Writes a file that no other process reads before the record says so.
+    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let show = |call: &str| format!("{call}({:?})", self.path.join(name));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| Error::os(show("open"), errno))?;
+        File::from(fd)
+            .write_all(bytes)
+            .map_err(|error| Error::os(show("write"), error))
+    }
+
     /// Saves the record.
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| {
@@ -219,6 +233,14 @@ impl StateDir {
 
     /// Removes the directory with all that is in it.
     pub(crate) fn remove(self) -> Result<()> {
+        // The usual content by name; what else there may be, the slow way.
+        for name in [START_SOCKET, CONFIG, FILE] {
+            self.unlink(name)?;
+        }
+        match rustix::fs::rmdir(&self.path) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(_) => {}
+        }
         match std::fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::os(format!("remove({:?})", self.path), error))
@@ -269,6 +291,7 @@ impl Record {
             owner: rustix::process::geteuid().as_raw(),
             own_pid_namespace: true,
             cgroup: None,
+            owns_cgroup: false,
             poststart: Vec::new(),
             poststop: Vec::new(),
             start: Vec::new(),
