@@ -6,6 +6,7 @@ use core::ffi::CStr;
 use runtime_core_program::{Call, Texts, detail};
 
 use crate::failure::{Failure, Outcome};
+use crate::report::Report;
 use crate::sys::errno::{EAGAIN, EINTR, EPIPE};
 use crate::sys::process::{End, Forked, NANOS, Strings};
 use crate::sys::{self, Fd, Handle, fd, files, process};
@@ -38,7 +39,16 @@ struct Running {
     deadline: Option<u64>,
 }
 
-pub(crate) fn run(hook: &Hook<'_>) -> Outcome {
+/// Runs a hook; what it printed goes along with the report of its failure.
+pub(crate) fn run(hook: &Hook<'_>, report: &mut Report) -> Outcome {
+    // A filter or limit of the container may refuse the file: then the hook prints where init does.
+    let output = fd::memory_file(c"hook-output").ok();
+    let outcome = run_with(hook, output.as_ref().map(Fd::at));
+    report.attach(if outcome.is_err() { output } else { None });
+    outcome
+}
+
+fn run_with(hook: &Hook<'_>, output: Option<Handle>) -> Outcome {
     let own_pid = digits(process::own_pid(), 10)?;
     // Before the fork, so that the child only makes calls.
     let home = home::variable(hook.home)?;
@@ -49,7 +59,7 @@ pub(crate) fn run(hook: &Hook<'_>) -> Outcome {
         (hook.timeout != 0).then(|| process::now().saturating_add(hook.timeout.saturating_mul(NANOS)));
     let (pid, pidfd) = match process::fork(false)? {
         Forked::Child => {
-            let failure = become_hook(hook, input.at(), &args, &env);
+            let failure = become_hook(hook, input.at(), output, &args, &env);
             let mut bytes = [0; REASON];
             for (slot, word) in bytes
                 .chunks_exact_mut(4)
@@ -78,9 +88,11 @@ pub(crate) fn run(hook: &Hook<'_>) -> Outcome {
 }
 
 /// Turns this process, a child of init, into the hook; it returns only where that fails.
-fn become_hook(hook: &Hook<'_>, input: Handle, args: &Strings<'_>, env: &Strings<'_>) -> Failure {
+fn become_hook(hook: &Hook<'_>, input: Handle, output: Option<Handle>, args: &Strings<'_>, env: &Strings<'_>) -> Failure {
     let prepared = process::new_session()
         .and_then(|()| fd::place(input, 0))
+        .and_then(|()| output.map_or(Ok(()), |output| fd::place(output, 1)))
+        .and_then(|()| output.map_or(Ok(()), |output| fd::place(output, 2)))
         .and_then(|()| fd::mark_from(FIRST));
     let placed = prepared.and_then(|()| {
         if hook.cwd.is_empty() {

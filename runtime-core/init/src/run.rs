@@ -150,6 +150,8 @@ impl Init {
                 Ok(())
             }
             Step::WaitStart { listener } => {
+                // Whoever gets into this waiting process must find nothing of the host's (CVE-2016-9962).
+                (self.root, self.masks, self.proc, self.borrowed) = (None, None, None, None);
                 let listener = (listener >= 0).then(|| Fd::own(listener));
                 start::wait(&mut self.report, listener, &self.starters)
             }
@@ -188,13 +190,13 @@ impl Init {
     fn mount(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::Propagation { path, flags } => mounts::propagate(path, flags),
-            Step::OpenRoot { path, lent, clone } => {
+            Step::OpenRoot { path, lent, clone, detach } => {
                 let lent = if lent {
                     Some(self.borrowed.take().ok_or(Failure::malformed())?)
                 } else {
                     None
                 };
-                self.root = Some(root::take(path, lent, clone)?);
+                self.root = Some(root::take(path, lent, clone, detach)?);
                 Ok(())
             }
             #[rustfmt::skip]
@@ -336,7 +338,7 @@ impl Init {
                 head,
                 tail,
                 timeout,
-            }),
+            }, &mut self.report),
             Step::Console {
                 bind,
                 rows,

@@ -155,8 +155,9 @@ steps! {
     /// mount_setattr(2) propagation on a path of the present root (`/`, or the container's root after Pivot).
     20 Propagation { path: Str, flags: U64 }
     /// Open the container's root: clone the mount at `path` (or the lent one), with everything below it, attach the
-    /// clone over it and keep it. Without `clone` only open the directory.
-    21 OpenRoot { path: Str, lent: Bool, clone: Bool }
+    /// clone over it and keep it. Without `clone` only open the directory. With `detach` the mount that the root lies on
+    /// is made private first: what is done in the root must not propagate, although `/` is shared.
+    21 OpenRoot { path: Str, lent: Bool, clone: Bool, detach: Bool }
     /// Make a filesystem (fsopen, one fsconfig per option `key=value` or `flag`), give it the attributes, attach it at
     /// `target` in the root, which is made where missing, and set its propagation.
     22 MountFs {
@@ -215,7 +216,8 @@ steps! {
     53 Domainname { name: Blob }
     /// Run a hook: stdin is `head`, the pid of init as this pid namespace sees it in decimal, `tail`; the environment is
     /// exactly `env`, with HOME of the uid `home` as in Exec; own session; killed as a group after `timeout` seconds
-    /// (0: never). Its exit must be 0. An empty `cwd` leaves init's own.
+    /// (0: never). Its exit must be 0; where it is not, what it printed travels with Failed as a file. An empty `cwd`
+    /// leaves init's own.
     54 Hook { path: Str, args: Strs, env: Strs, home: U32, cwd: Str, head: Blob, tail: Blob, timeout: U64 }
 
     // ---- terminal and descriptors ----

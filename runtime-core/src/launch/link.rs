@@ -88,10 +88,10 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::receive`]. The inner error is the report that init failed, or None where init is gone.
-    pub(crate) fn expect(&self, kind: FrameKind) -> Result<Result<Report, Option<Frame>>> {
+    pub(crate) fn expect(&self, kind: FrameKind) -> Result<Result<Report, Option<Report>>> {
         match self.receive()? {
             Some(report) if report.frame.kind == kind => Ok(Ok(report)),
-            Some(Report { frame, .. }) if frame.kind == FrameKind::Failed => Ok(Err(Some(frame))),
+            Some(report) if report.frame.kind == FrameKind::Failed => Ok(Err(Some(report))),
             Some(Report { frame, .. }) => Err(Error::new(
                 ErrorKind::Internal,
                 format!(

@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use runtime_core_program::{Frame, FrameKind};
+use runtime_core_program::FrameKind;
 use rustix::io::Errno;
 
 pub(crate) use hook::{HookRun, run_hook};
@@ -203,9 +203,9 @@ impl<'a> Launch<'a> {
             .map_err(|error| self.killed_by_memory(error))
     }
 
-    fn failed(&self, frame: Option<Frame>) -> Error {
-        let error = match frame {
-            Some(frame) => failure(self.plan.line(frame.line), &frame),
+    fn failed(&self, report: Option<Report>) -> Error {
+        let error = match report {
+            Some(report) => failure(self.plan.line(report.frame.line), report),
             None => Error::new(ErrorKind::System, "init ended without a word"),
         };
         self.killed_by_memory(error)
@@ -348,9 +348,9 @@ pub(crate) fn await_exec(line: impl Fn(u32) -> Option<Line>, link: &Link) -> Res
     match link.expect(FrameKind::Starting)? {
         Ok(_) => match link.receive()? {
             None => Ok(()),
-            Some(Report { frame, .. }) => Err(failure(line(frame.line).as_ref(), &frame)),
+            Some(report) => Err(failure(line(report.frame.line).as_ref(), report)),
         },
-        Err(Some(frame)) => Err(failure(line(frame.line).as_ref(), &frame)),
+        Err(Some(report)) => Err(failure(line(report.frame.line).as_ref(), report)),
         Err(None) => Err(Error::new(
             ErrorKind::System,
             "init ended before the program was executed",
