@@ -26,9 +26,17 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// A failure of create, run or exec: `runc create failed: unable to start container process: ...`, the second part
-    /// where the work on the process had begun, that is, where neither the configuration nor an argument is at fault.
-    pub(crate) fn launch(verb: &str, error: Error) -> Self {
+    /// A failure before or after the work on the process: `runc create failed: ...`.
+    pub(crate) fn beside(verb: &str, error: Error) -> Self {
+        Self {
+            error,
+            prefix: format!("{verb} failed: "),
+        }
+    }
+
+    /// A failure while a process is made: `runc create failed: unable to start container process: ...`, the second
+    /// part where neither the configuration nor an argument is at fault, as in runc.
+    pub(crate) fn starting(verb: &str, error: Error) -> Self {
         let before = match error.kind() {
             ErrorKind::InvalidSpec
             | ErrorKind::InvalidArgument
