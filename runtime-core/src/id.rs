@@ -67,7 +67,7 @@ impl fmt::Display for ContainerId {
     }
 }
 
-/// A signal number that the kernel knows: 1 to 64.
+/// A signal number that the kernel knows: 1 to 64, or 0, which tests whether a process is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal(i32);
 
@@ -77,9 +77,9 @@ impl Signal {
     /// SIGTERM.
     pub const TERM: Self = Self(libc::SIGTERM);
 
-    /// The signal of this number, 1 to 64; None for others.
+    /// The signal of this number, 0 to 64; None for others.
     pub fn from_number(number: i32) -> Option<Self> {
-        (1..=64).contains(&number).then_some(Self(number))
+        (0..=64).contains(&number).then_some(Self(number))
     }
 
     /// The signal's number.
@@ -200,7 +200,7 @@ mod tests {
                 "{text}"
             );
         }
-        for bad in ["", "0", "65", "-1", "FOO", "SIG", "RTMIN+31", "9x"] {
+        for bad in ["", "65", "-1", "FOO", "SIG", "RTMIN+31", "9x"] {
             assert!(bad.parse::<Signal>().is_err(), "{bad}");
         }
     }

@@ -46,12 +46,17 @@ impl Descriptors {
 pub(crate) fn lower(lines: &[Line], descriptors: &Descriptors) -> Result<OwnedFd> {
     let mut writer = Writer::new();
     for (number, line) in lines.iter().enumerate() {
-        let Action::Init(step) = &line.action else { continue };
+        let Action::Init(step) = &line.action else {
+            continue;
+        };
         let number = u32::try_from(number).map_err(|_| too_large())?;
         match step {
             Step::CloseStray { keep } => {
-                let mut keep: Vec<RawFd> =
-                    keep.iter().map(|name| descriptors.number(name)).filter(|fd| *fd >= 0).collect();
+                let mut keep: Vec<RawFd> = keep
+                    .iter()
+                    .map(|name| descriptors.number(name))
+                    .filter(|fd| *fd >= 0)
+                    .collect();
                 keep.sort_unstable();
                 writer.push(number, &StepBuf::CloseStray { keep }, |fd| *fd);
             }
@@ -65,7 +70,10 @@ pub(crate) fn lower(lines: &[Line], descriptors: &Descriptors) -> Result<OwnedFd
 }
 
 fn too_large() -> Error {
-    Error::new(ErrorKind::InvalidSpec, "the configuration is larger than a program can be (256 MiB)")
+    Error::new(
+        ErrorKind::InvalidSpec,
+        "the configuration is larger than a program can be (256 MiB)",
+    )
 }
 
 /// Bytes as a file in memory, read from its start.
@@ -76,7 +84,8 @@ pub(crate) fn memfd(name: &std::ffi::CStr, bytes: &[u8]) -> Result<OwnedFd> {
     };
     let fd = fd.map_err(|errno| Error::os(format!("memfd_create({name:?})"), errno))?;
     let mut file = std::fs::File::from(fd);
-    file.write_all(bytes).map_err(|error| Error::os(format!("write(memfd {name:?})"), error))?;
+    file.write_all(bytes)
+        .map_err(|error| Error::os(format!("write(memfd {name:?})"), error))?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))
         .map_err(|errno| Error::os(format!("lseek(memfd {name:?})"), errno))?;
     Ok(file.into())

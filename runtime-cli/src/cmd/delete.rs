@@ -22,6 +22,9 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
-    session.runtime().delete(&matches.id()?, matches.has("force"))?;
+    let deleted = session.runtime().delete(&matches.id()?, matches.has("force"))?;
+    for warning in deleted.warnings {
+        session.log.warn(format_args!("{warning}"));
+    }
     Ok(0)
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use runtime_core::spec::LoadedSpec;
-use runtime_core::{CreateRequest, Error, PlanFormat, Terminal};
+use runtime_core::facts::HostFacts;
+use runtime_core::{CreateRequest, Error, Terminal};
 
 use crate::args::{Command, Flag, Matches};
 use crate::cmd::launch;
@@ -31,11 +32,7 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
-    let format = matches.choice(
-        "format",
-        PlanFormat::Text,
-        &[("text", PlanFormat::Text), ("json", PlanFormat::Json)],
-    )?;
+    let as_json = matches.choice("format", false, &[("text", false), ("json", true)])?;
     let bundle = matches.word(0).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let bundle =
         std::fs::canonicalize(&bundle).map_err(|error| Error::os(format!("realpath({bundle:?})"), error))?;
@@ -54,6 +51,12 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
     };
     request.no_pivot = matches.has("no-pivot");
     request.no_new_keyring = matches.has("no-new-keyring");
-    out(&session.creating_runtime()?.plan(&request, format)?);
+    // A plan needs no privilege, so it is made for a caller who has what the configuration asks for.
+    let plan = session.creating_runtime()?.plan(&request, &HostFacts::gather()?.as_root())?;
+    if as_json {
+        out(&format!("{:#}\n", plan.to_json()));
+    } else {
+        out(&plan.to_text());
+    }
     Ok(0)
 }

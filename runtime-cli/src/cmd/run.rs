@@ -88,8 +88,13 @@ fn foreground(
     }
     if delete {
         // How the program ended is known and is what the caller waits for.
-        if let Err(error) = session.runtime().delete(&launch.id, exit.is_err()) {
-            session.log.warn(format_args!("{error}"));
+        match session.runtime().delete(&launch.id, exit.is_err()) {
+            Ok(deleted) => {
+                for warning in deleted.warnings {
+                    session.log.warn(format_args!("{warning}"));
+                }
+            }
+            Err(error) => session.log.warn(format_args!("{error}")),
         }
     }
     code(exit.map_err(beside)?).map_err(beside)

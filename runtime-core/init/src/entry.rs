@@ -32,7 +32,7 @@ pub(crate) extern "C" fn begin(stack: *const usize) -> ! {
     process::reset_signals();
     // Modes of what the steps create are exact; the container's own umask is set by a step.
     process::set_umask(0);
-    let mut report = Report::new(Fd::own(report));
+    let report = Report::new(Fd::own(report));
     match prepare(Fd::own(program), report.socket()) {
         Ok(program) => run::run(program, report),
         Err(failure) => report.fail(failure),

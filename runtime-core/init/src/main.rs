@@ -14,12 +14,27 @@
 #![no_main]
 #![deny(unsafe_code)]
 
+mod copy_up;
+mod credentials;
 mod entry;
+mod exec;
 mod failure;
+mod home;
+mod hook;
+mod masks;
 mod memory;
+mod mounts;
+mod namespaces;
+mod nodes;
+mod paths;
 mod report;
+mod root;
 mod run;
+mod settings;
+mod start;
+mod stdio;
 mod sys;
+mod terminal;
 mod text;
 
 #[cfg_attr(target_arch = "x86_64", path = "arch_x86_64.rs")]

@@ -1,32 +1,49 @@
 //! The report socket: what init says and how it waits. Once `start` has connected, that connection takes its place.
 
-use runtime_core_program::{Command, FRAME_LEN, Frame, FrameKind};
+use runtime_core_program::{Call, Command, FRAME_LEN, Frame, FrameKind};
 
 use crate::failure::{Except, Failure, Outcome};
-use crate::sys::{self, Fd, Handle, errno, sockets};
-use runtime_core_program::Call;
+use crate::sys::{self, Fd, Handle, errno, fd, sockets};
 
 /// The exit code after a failed step.
 const FAILED: usize = 1;
 
 /// The socket and the line of the schedule that is being run.
 pub(crate) struct Report {
-    socket: Fd,
+    /// None while nobody listens: between the end of `create` and the connection of `start`.
+    socket: Option<Fd>,
     line: u32,
 }
 
 impl Report {
     pub(crate) const fn new(socket: Fd) -> Self {
-        Self { socket, line: 0 }
+        Self {
+            socket: Some(socket),
+            line: 0,
+        }
     }
 
-    pub(crate) const fn socket(&self) -> Handle {
-        self.socket.at()
+    /// The socket; where there is none, a number that no call takes.
+    pub(crate) fn socket(&self) -> Handle {
+        self.socket.as_ref().map_or(Handle::NONE, Fd::at)
     }
 
-    /// From now on frames go to this socket; the one before is closed.
+    /// From now on frames go to this socket.
     pub(crate) fn move_to(&mut self, socket: Fd) {
-        self.socket = socket;
+        self.socket = Some(socket);
+    }
+
+    /// Nobody is told any more.
+    pub(crate) fn close(&mut self) {
+        self.socket = None;
+    }
+
+    /// Gives the socket a number that is at least `least`.
+    pub(crate) fn move_behind(&mut self, least: u32) -> Outcome {
+        if u32::try_from(self.socket().number()).is_ok_and(|number| number < least) {
+            self.socket = Some(fd::duplicate(self.socket(), least)?);
+        }
+        Ok(())
     }
 
     pub(crate) fn at_line(&mut self, line: u32) {

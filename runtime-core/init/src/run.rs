@@ -1,25 +1,65 @@
-//! The main road: runs the steps in order. What a step needs from an earlier one is in [`Init`].
+//! The main road: runs the steps in order. Each arm hands a step's fields to the function that does it; what one step
+//! leaves for a later one is kept in [`Init`].
 
-use runtime_core_program::{FrameKind, Program, Step, detail};
+use runtime_core_program::{FdList, FrameKind, Program, Step, detail};
 
+use crate::credentials;
+use crate::exec::{self, Exec, Filter};
 use crate::failure::{Failure, Outcome};
+use crate::hook::{self, Hook};
+use crate::masks::{self, Masks};
+use crate::mounts::{self, Bind, Change, Filesystem};
+use crate::nodes::{self, Node};
 use crate::report::Report;
-use crate::sys::{self, Fd, fd, identity, process};
+use crate::start::{self, Starters};
+use crate::sys::identity::{Scheduling, Sets};
+use crate::sys::{Fd, Handle, identity, process};
+use crate::terminal::{self, Console};
+use crate::text::Path;
+use crate::{namespaces, root, settings, stdio};
+
+const CLONE_NEWUSER: u32 = 0x1000_0000;
 
 /// What the steps leave for one another.
-pub(crate) struct Init {
-    pub(crate) report: Report,
+struct Init {
+    report: Report,
+    starters: Starters,
+    /// Whether a namespace was joined in which others are already.
+    joined: bool,
+    /// Whether others may trace this process.
+    dumpable: bool,
     /// What the last Borrow brought.
-    pub(crate) borrowed: Option<Fd>,
+    borrowed: Option<Fd>,
+    /// The container's root.
+    root: Option<Fd>,
+    masks: Option<Masks>,
+    /// The private procfs.
+    proc: Option<Fd>,
+    place: Option<FdList<'static>>,
+    filter: Option<Filter<'static>>,
+    program: Option<Path>,
 }
 
 /// Runs the program; it ends with the execution of the container's own.
 pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
     let mut init = Init {
         report,
+        starters: Starters {
+            owner: identity::effective_uid(),
+            inside: false,
+        },
+        joined: false,
+        dumpable: true,
         borrowed: None,
+        root: None,
+        masks: None,
+        proc: None,
+        place: None,
+        filter: None,
+        program: None,
     };
-    for step in program.steps() {
+    let mut steps = program.steps().peekable();
+    while let Some(step) = steps.next() {
         let (line, step) = match step {
             Ok(step) => step,
             Err(why) => init
@@ -27,42 +67,395 @@ pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
                 .fail(Failure::because(detail::MALFORMED).value(why as u64)),
         };
         init.report.at_line(line);
-        if let Err(failure) = init.step(step) {
+        let outcome = match step {
+            Step::Seccomp { filter, flags } => {
+                let last = matches!(steps.peek(), Some(Ok((_, Step::Exec { .. }))));
+                init.filter(
+                    Filter {
+                        line,
+                        instructions: filter,
+                        flags,
+                    },
+                    last,
+                )
+            }
+            step => init.step(step),
+        };
+        if let Err(failure) = outcome {
             init.report.fail(failure);
         }
     }
+    // A program must end with Exec, which does not return.
     init.report.fail(Failure::malformed())
 }
 
 impl Init {
     fn step(&mut self, step: Step<'static>) -> Outcome {
         match step {
-            Step::Undumpable {} => identity::set_dumpable(false),
-            Step::NewSession {} => process::new_session(),
-            Step::Sync {} => {
-                self.report.say(FrameKind::Reached);
-                self.report.wait().map(drop)
-            }
+            Step::Sync {} | Step::Tell {} | Step::Borrow {} | Step::WaitStart { .. } => self.meet(step),
+            Step::CloseStray { .. }
+            | Step::Undumpable {}
+            | Step::NewSession {}
+            | Step::Join { .. }
+            | Step::Unshare { .. }
+            | Step::Fork {}
+            | Step::BecomeRoot { .. }
+            | Step::EnterTime { .. }
+            | Step::JoinCgroup { .. }
+            | Step::WriteSelf { .. } => self.isolate(step),
+            Step::Propagation { .. }
+            | Step::OpenRoot { .. }
+            | Step::MountFs { .. }
+            | Step::MountBind { .. }
+            | Step::Remount { .. } => self.mount(step),
+            Step::MakeDir { .. }
+            | Step::Symlink { .. }
+            | Step::Device { .. }
+            | Step::BindDevice { .. }
+            | Step::PrepareMasks {}
+            | Step::Mask { .. }
+            | Step::ReadOnlyPath { .. }
+            | Step::ReadOnlyRoot {}
+            | Step::Pivot {}
+            | Step::MoveRoot {}
+            | Step::Chroot {} => self.furnish(step),
+            Step::OpenProc {}
+            | Step::Sysctl { .. }
+            | Step::Hostname { .. }
+            | Step::Domainname { .. }
+            | Step::Hook { .. }
+            | Step::Console { .. }
+            | Step::Stdio { .. }
+            | Step::ReopenNull {}
+            | Step::OwnStdio { .. }
+            | Step::PlaceFds { .. } => self.equip(step),
+            step => self.become_program(step),
+        }
+    }
+
+    /// Meeting the parent, or whoever starts the container.
+    fn meet(&mut self, step: Step<'static>) -> Outcome {
+        match step {
             Step::Tell {} => {
                 self.report.say(FrameKind::Reached);
                 Ok(())
+            }
+            Step::Sync {} => {
+                self.report.say(FrameKind::Reached);
+                self.report.wait().map(drop)
             }
             Step::Borrow {} => {
                 self.report.say(FrameKind::Wanted);
                 self.borrowed = self.report.wait()?;
                 Ok(())
             }
+            Step::WaitStart { listener } => {
+                let listener = (listener >= 0).then(|| Fd::own(listener));
+                start::wait(&mut self.report, listener, &self.starters)
+            }
+            _ => Err(Failure::malformed()),
+        }
+    }
+
+    /// Namespaces, cgroups, what others may do with this process.
+    fn isolate(&mut self, step: Step<'static>) -> Outcome {
+        match step {
+            Step::CloseStray { keep } => namespaces::close_stray(keep, self.report.socket()),
+            Step::Undumpable {} => {
+                self.dumpable = false;
+                identity::set_dumpable(false)
+            }
+            Step::NewSession {} => process::new_session(),
+            Step::Join { namespace, kind } => {
+                self.joined = true;
+                self.starters.inside |= kind == CLONE_NEWUSER;
+                process::join(Fd::own(namespace).at(), kind)
+            }
             Step::Unshare { namespaces } => process::unshare(namespaces),
+            Step::Fork {} => namespaces::fork(&self.report),
+            Step::BecomeRoot { drop_groups } => {
+                self.starters.inside = true;
+                namespaces::become_root(drop_groups, self.dumpable)
+            }
+            Step::EnterTime { offsets } => namespaces::enter_time(offsets, !self.joined),
+            Step::JoinCgroup { tasks } => namespaces::join_cgroup(tasks),
+            Step::WriteSelf { path, value } => settings::write_self(path, value),
+            _ => Err(Failure::malformed()),
+        }
+    }
+
+    /// The tree of mounts.
+    fn mount(&mut self, step: Step<'static>) -> Outcome {
+        match step {
+            Step::Propagation { path, flags } => mounts::propagate(path, flags),
+            Step::OpenRoot { path, lent, clone } => {
+                let lent = if lent {
+                    Some(self.borrowed.take().ok_or(Failure::malformed())?)
+                } else {
+                    None
+                };
+                self.root = Some(root::take(path, lent, clone)?);
+                Ok(())
+            }
+            #[rustfmt::skip]
+            Step::MountFs {
+                fstype, source, options, attributes, recursive_set, recursive_clear, propagation, target, fallback,
+                flags,
+            } => {
+                let change = Change { set: attributes, clear: 0, recursive_set, recursive_clear, propagation };
+                let wanted = Filesystem { kind: fstype, source, options, change, target, fallback, flags };
+                mounts::mount_filesystem(self.root()?, &wanted)
+            }
+            Step::MountBind {
+                source,
+                target,
+                set,
+                clear,
+                recursive_set,
+                recursive_clear,
+                propagation,
+                flags,
+            } => {
+                let change = Change {
+                    set,
+                    clear,
+                    recursive_set,
+                    recursive_clear,
+                    propagation,
+                };
+                let lent = self.borrowed.take();
+                mounts::mount_bind(
+                    self.root()?,
+                    &Bind {
+                        source,
+                        target,
+                        change,
+                        flags,
+                    },
+                    lent,
+                )
+            }
+            Step::Remount {
+                target,
+                options,
+                set,
+                clear,
+                recursive_set,
+                recursive_clear,
+                propagation,
+            } => {
+                let change = Change {
+                    set,
+                    clear,
+                    recursive_set,
+                    recursive_clear,
+                    propagation,
+                };
+                mounts::remount(self.root()?, target, options, &change)
+            }
+            _ => Err(Failure::malformed()),
+        }
+    }
+
+    /// Files of the root, what hides and protects them, and the change into it.
+    fn furnish(&mut self, step: Step<'static>) -> Outcome {
+        let root = self.root();
+        match step {
+            Step::MakeDir { path, mode } => nodes::make_dir(root?, path, mode),
+            Step::Symlink { target, path } => nodes::make_link(root?, target, path),
+            Step::Device {
+                path,
+                mode,
+                device,
+                uid,
+                gid,
+            } => nodes::make_node(
+                root?,
+                &Node {
+                    path,
+                    mode,
+                    device,
+                    uid,
+                    gid,
+                },
+            ),
+            Step::BindDevice {
+                source,
+                path,
+                mode,
+                device,
+            } => nodes::bind_device(root?, source, path, mode, device),
+            Step::PrepareMasks {} => {
+                self.masks = Some(masks::prepare()?);
+                Ok(())
+            }
+            Step::Mask { path } => {
+                let root = root?;
+                self.masks
+                    .as_mut()
+                    .ok_or(Failure::malformed())?
+                    .put_on(root, path)
+            }
+            Step::ReadOnlyPath { path } => masks::make_read_only(root?, path),
+            Step::ReadOnlyRoot {} => root::make_read_only(root?),
+            Step::Pivot {} => root::pivot(root?),
+            Step::MoveRoot {} => root::move_over(root?),
+            Step::Chroot {} => root::change(root?),
+            _ => Err(Failure::malformed()),
+        }
+    }
+
+    /// The container's settings, hooks, terminal and descriptors.
+    fn equip(&mut self, step: Step<'static>) -> Outcome {
+        match step {
+            Step::OpenProc {} => {
+                self.proc = Some(settings::open_proc(self.root().ok())?);
+                Ok(())
+            }
+            Step::Sysctl { path, value } => {
+                let proc = self.proc.as_ref().ok_or(Failure::malformed())?;
+                settings::write_sysctl(proc.at(), path, value)
+            }
             Step::Hostname { name } => identity::set_host_name(name),
             Step::Domainname { name } => identity::set_domain_name(name),
+            Step::Hook {
+                path,
+                args,
+                env,
+                home,
+                cwd,
+                head,
+                tail,
+                timeout,
+            } => hook::run(&Hook {
+                path,
+                args,
+                env,
+                home,
+                cwd,
+                head,
+                tail,
+                timeout,
+            }),
+            Step::Console {
+                bind,
+                rows,
+                columns,
+                uid,
+            } => terminal::open_console(
+                self.root()?,
+                &Console {
+                    bind,
+                    rows,
+                    columns,
+                    uid,
+                },
+                &self.report,
+            ),
+            Step::Stdio { input, output, error } => stdio::set_standard(input, output, error),
+            Step::ReopenNull {} => stdio::reopen_null(self.root()?),
+            Step::OwnStdio { uid } => stdio::give_standard(uid),
+            Step::PlaceFds { fds } => {
+                // Only Exec moves them: until then the low numbers may be this process's own.
+                self.place = Some(fds);
+                Ok(())
+            }
+            _ => Err(Failure::malformed()),
+        }
+    }
+
+    /// Becoming the program.
+    fn become_program(&mut self, step: Step<'static>) -> Outcome {
+        match step {
+            Step::NewKeyring { name } => credentials::new_keyring(name),
             Step::NoNewPrivs {} => identity::set_no_new_privileges(),
+            Step::Scheduler {
+                policy,
+                flags,
+                nice,
+                priority,
+                runtime,
+                deadline,
+                period,
+            } => {
+                let size = Scheduling::SIZE;
+                let wanted = Scheduling {
+                    size,
+                    policy,
+                    flags,
+                    nice,
+                    priority,
+                    runtime,
+                    deadline,
+                    period,
+                };
+                identity::set_scheduling(&wanted)
+            }
             Step::IoPriority { value } => identity::set_io_priority(value),
             Step::Personality { persona } => identity::set_personality(persona),
             Step::Umask { mask } => {
                 process::set_umask(mask);
                 Ok(())
             }
+            Step::LimitBounding { keep } => credentials::limit_bounding(keep),
+            Step::User {
+                uid,
+                gid,
+                groups,
+                set_groups,
+            } => credentials::become_user(uid, gid, set_groups.then_some(groups), self.dumpable),
+            Step::WorkDir { path, may_fail } => credentials::enter_work_dir(path, may_fail),
+            Step::Capabilities {
+                effective,
+                permitted,
+                inheritable,
+                ambient,
+            } => credentials::set_capabilities(
+                Sets {
+                    effective,
+                    permitted,
+                    inheritable,
+                },
+                ambient,
+            ),
+            Step::FindProgram { name, search } => {
+                self.program = Some(exec::find(name, search)?);
+                Ok(())
+            }
+            Step::Exec {
+                args,
+                env,
+                home,
+                keep,
+            } => {
+                let (place, filter) = (self.place.take(), self.filter.take());
+                let program = self.program.as_ref().ok_or(Failure::malformed())?;
+                exec::execute(
+                    &Exec {
+                        args,
+                        env,
+                        home,
+                        keep,
+                        place,
+                        filter,
+                    },
+                    program,
+                    &mut self.report,
+                )
+            }
             _ => Err(Failure::malformed()),
         }
+    }
+
+    fn filter(&mut self, filter: Filter<'static>, before_exec: bool) -> Outcome {
+        if before_exec {
+            self.filter = Some(filter);
+            return Ok(());
+        }
+        exec::load(&filter, &self.report)
+    }
+
+    fn root(&self) -> Outcome<Handle> {
+        self.root.as_ref().map(Fd::at).ok_or(Failure::malformed())
     }
 }

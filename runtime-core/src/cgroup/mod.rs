@@ -1,17 +1,26 @@
 //! Control groups: where a container's groups are, what is written into them, and their life.
 //!
 //! Pure: [`path`] (directories from linux.cgroupsPath), [`limits`] (linux.resources to writes, the only conversion
-//! table), [`devices`] (device rules to lines or to an eBPF program). Effects: [`fs`] (create, apply, join, remove
-//! through directory descriptors) and [`life`] (processes, freezing, killing). Every operation after create works from a
-//! [`CgroupRecord`], never from the configuration. Nothing here knows a Plan, a Program or the command line.
+//! table), [`devices`] (device rules to lines or to an eBPF program). Effects are the methods of [`Cgroup`]: `fs` creates
+//! and joins, `apply` writes limits, `freeze` and `life` pause, kill and remove; `dir` is one directory. Every operation
+//! after create works from a [`CgroupRecord`], never from the configuration. Nothing here knows a Plan, a Program or the
+//! command line.
 
+mod apply;
+mod cpuset;
 pub mod devices;
+mod dir;
+mod freeze;
 pub mod fs;
-pub mod life;
+mod life;
 pub mod limits;
 pub mod path;
+mod subtree;
 
-pub use devices::{DeviceFilter, DeviceRules};
+pub use devices::{DeviceFilter, DeviceRules, device_rules};
 pub use fs::{Cgroup, Join, JoinTasks};
 pub use limits::{Limits, Write, limits};
 pub use path::{CgroupPaths, CgroupRecord, Directory, resolve};
+
+#[cfg(test)]
+mod tests;

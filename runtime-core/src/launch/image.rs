@@ -14,7 +14,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::init_image::INIT;
 
 /// Where an installed copy is looked for.
-const INSTALLED: [&str; 2] = ["/usr/libexec/runtime-core/init", "/usr/local/libexec/runtime-core/init"];
+const INSTALLED: [&str; 2] = [
+    "/usr/libexec/runtime-core/init",
+    "/usr/local/libexec/runtime-core/init",
+];
 
 /// A sealed memfd that holds init.
 ///
@@ -33,9 +36,11 @@ pub(super) fn sealed() -> Result<OwnedFd> {
         Err(errno) => return Err(Error::os("memfd_create(\"runtime-init\", MFD_EXEC)", errno)),
     };
     let mut file = std::fs::File::from(fd);
-    file.write_all(INIT).map_err(|error| Error::os("write(memfd of init)", error))?;
+    file.write_all(INIT)
+        .map_err(|error| Error::os("write(memfd of init)", error))?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&file, seals).map_err(|errno| Error::os("fcntl(memfd of init, F_ADD_SEALS)", errno))?;
+    rustix::fs::fcntl_add_seals(&file, seals)
+        .map_err(|errno| Error::os("fcntl(memfd of init, F_ADD_SEALS)", errno))?;
     Ok(file.into())
 }
 
@@ -44,16 +49,26 @@ pub(super) fn sealed() -> Result<OwnedFd> {
 /// # Errors
 /// Unsupported, where there is none: the hint says how to get one.
 pub(super) fn installed() -> Result<OwnedFd> {
-    let found = INSTALLED.iter().find(|path| std::fs::read(path).is_ok_and(|bytes| bytes == INIT));
+    let found = INSTALLED
+        .iter()
+        .find(|path| std::fs::read(path).is_ok_and(|bytes| bytes == INIT));
     let path = found.ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, "this host refuses to execute a memfd, and no copy of init is installed")
-            .with_hint("install init as /usr/libexec/runtime-core/init, or set vm.memfd_noexec to 0 or 1")
+        Error::new(
+            ErrorKind::Unsupported,
+            "this host refuses to execute a memfd, and no copy of init is installed",
+        )
+        .with_hint("install init as /usr/libexec/runtime-core/init, or set vm.memfd_noexec to 0 or 1")
     })?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     match rustix::mount::open_tree(rustix::fs::CWD, *path, flags) {
         Ok(tree) => {
-            crate::sys::mount::set_attributes(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), 0, false)
-                .map_err(|error| Error::os(format!("mount_setattr({path:?}, MOUNT_ATTR_RDONLY)"), error))?;
+            crate::sys::mount::set_attributes(
+                &tree,
+                MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(),
+                0,
+                false,
+            )
+            .map_err(|error| Error::os(format!("mount_setattr({path:?}, MOUNT_ATTR_RDONLY)"), error))?;
             Ok(tree)
         }
         // An unprivileged caller cannot write a file of root either.

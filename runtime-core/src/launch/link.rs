@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use runtime_core_program::{Command, FRAME_LEN, Frame, FrameKind};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -27,9 +27,13 @@ pub(crate) struct Link(OwnedFd);
 impl Link {
     /// A pair: the parent's end and the descriptor that init inherits.
     pub(crate) fn pair() -> Result<(Self, OwnedFd)> {
-        let (ours, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(|errno| Error::os("socketpair(AF_UNIX, SOCK_SEQPACKET)", errno))?;
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|errno| Error::os("socketpair(AF_UNIX, SOCK_SEQPACKET)", errno))?;
         Ok((Self(ours), theirs))
     }
 
@@ -64,15 +68,19 @@ impl Link {
         if received.bytes == 0 {
             return Ok(None);
         }
-        let fd = ancillary
-            .drain()
-            .find_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-                _ => None,
-            });
-        let frame = (received.bytes == FRAME_LEN).then(|| Frame::decode(&bytes)).flatten().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, format!("init sent {} bytes that are no frame", received.bytes))
-        })?;
+        let fd = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        let frame = (received.bytes == FRAME_LEN)
+            .then(|| Frame::decode(&bytes))
+            .flatten()
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Internal,
+                    format!("init sent {} bytes that are no frame", received.bytes),
+                )
+            })?;
         Ok(Some(Report { frame, fd }))
     }
 
@@ -86,7 +94,10 @@ impl Link {
             Some(Report { frame, .. }) if frame.kind == FrameKind::Failed => Ok(Err(Some(frame))),
             Some(Report { frame, .. }) => Err(Error::new(
                 ErrorKind::Internal,
-                format!("init said {:?} at line {} where {kind:?} was due", frame.kind, frame.line),
+                format!(
+                    "init said {:?} at line {} where {kind:?} was due",
+                    frame.kind, frame.line
+                ),
             )),
             None => Ok(Err(None)),
         }
@@ -114,7 +125,12 @@ pub(crate) fn send(socket: &impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>)
         ancillary.push(SendAncillaryMessage::ScmRights(fds));
     }
     rustix::io::retry_on_intr(|| {
-        rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)
+        rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(bytes)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
     })
     .map(drop)
 }

@@ -1,16 +1,24 @@
 //! The verbs: each loads a record, acts on the container, and saves.
+//!
+//! A verb that changes a container holds its lock. Waiting is by process descriptors and sockets, never by polling.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+mod create;
+mod delete;
+mod kill;
+mod start;
+mod state;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ContainerId, Signal};
-use crate::request::{CgroupDriver, CreateRequest};
-use crate::state::{Exit, State};
+pub use delete::Deleted;
 
-fn later<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Internal, "not built yet"))
-}
+use crate::cgroup::Cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::record::{Record, StateDir};
+use crate::request::CgroupDriver;
+use crate::state::Exit;
 
 /// A runtime: where the records live and how cgroups are made. Cheap; holds no descriptor and no lock.
 #[derive(Debug, Clone)]
@@ -49,51 +57,45 @@ impl Runtime {
         &self.root
     }
 
-    /// Creates a container: everything is set up, its program waits for [`Container::start`].
-    pub fn create(&self, _request: CreateRequest) -> Result<Container> {
-        later()
-    }
-
-    /// Creates and starts a container; cheaper than create and start.
-    pub fn run(&self, _request: CreateRequest) -> Result<Container> {
-        later()
-    }
-
     /// The container of this id.
-    pub fn container(&self, _id: &ContainerId) -> Result<Container> {
-        later()
+    ///
+    /// # Errors
+    /// NotFound; State, where its record cannot be read.
+    pub fn container(&self, id: &ContainerId) -> Result<Container> {
+        let dir = StateDir::open(&self.root, id.as_str())?.ok_or_else(not_found)?;
+        Container::load(dir)
     }
 
     /// All containers in the state directory in the order of their ids; what cannot be read comes as an error with
     /// its id. A missing state directory has none.
+    ///
+    /// # Errors
+    /// System, where the state directory cannot be read.
     pub fn containers(&self) -> Result<Vec<(String, Result<Container>)>> {
-        later()
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::os(format!("open({:?})", self.root), error)),
+        };
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.parse::<ContainerId>().is_ok())
+            .collect();
+        names.sort();
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            match StateDir::open(&self.root, &name) {
+                // Deleted meanwhile, or no directory.
+                Ok(None) => {}
+                Ok(Some(dir)) => found.push((name, Container::load(dir))),
+                Err(error) => found.push((name, Err(error))),
+            }
+        }
+        Ok(found)
     }
-
-    /// Deletes a container. Without `force` it must be stopped or only created; with it the container is killed
-    /// first, remains of a killed runtime are cleaned too, and a missing container is fine.
-    pub fn delete(&self, _id: &ContainerId, _force: bool) -> Result<()> {
-        later()
-    }
-}
-
-/// The form of [`Runtime::plan`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum PlanFormat {
-    /// One line a step, for people.
-    #[default]
-    Text,
-    /// The schedule as JSON.
-    Json,
 }
 
 impl Runtime {
-    /// The schedule of a request as text that ends in a newline: what create would do, and none of it done.
-    pub fn plan(&self, _request: &CreateRequest, _format: PlanFormat) -> Result<String> {
-        later()
-    }
-
     /// A configuration to start from, as text; `rootless`: for the calling user without privileges. It has a cgroup
     /// namespace where /sys/fs/cgroup is the unified hierarchy.
     pub fn default_config(&self, rootless: bool) -> Result<String> {
@@ -110,24 +112,40 @@ impl Runtime {
 /// A container.
 #[derive(Debug)]
 pub struct Container {
+    dir: StateDir,
+    record: Record,
     terminal: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
 }
 
 impl Container {
-    /// The state as the runtime-spec has it, looked up now.
-    pub fn state(&self) -> Result<State> {
-        later()
+    fn load(dir: StateDir) -> Result<Self> {
+        let record = dir.load()?.ok_or_else(not_found)?;
+        let pidfd = match &record.init {
+            Some(init) => init.open()?,
+            None => None,
+        };
+        Ok(Self {
+            dir,
+            record,
+            terminal: None,
+            pidfd,
+        })
     }
 
-    /// Starts the program of a created container.
-    pub fn start(&mut self) -> Result<()> {
-        later()
+    /// The container's id.
+    pub fn id(&self) -> &ContainerId {
+        &self.record.id
     }
 
-    /// Sends a signal to init, or to every process of the container with `all`.
-    pub fn kill(&self, _signal: Signal, _all: bool) -> Result<()> {
-        later()
+    /// The container's own directory below the state directory.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The pid of init as the caller sees it; None before it was started.
+    pub fn pid(&self) -> Option<i32> {
+        self.record.init.map(|init| init.pid)
     }
 
     /// The master of the terminal, once, where the request said [`crate::Terminal::Keep`].
@@ -137,12 +155,51 @@ impl Container {
 
     /// A descriptor of the process init, readable when it has ended; None when it had ended before.
     pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        use std::os::fd::AsFd;
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
     /// Waits until the container's program has ended. Only the process that called create or run learns how.
+    ///
+    /// # Errors
+    /// System, where the descriptor cannot be waited for.
     pub fn wait(&self) -> Result<Exit> {
-        later()
+        let Some(pidfd) = &self.pidfd else {
+            return Ok(Exit::Unknown);
+        };
+        match crate::sys::wait::exit_of(pidfd) {
+            Exit::Unknown => wait_for_end(pidfd, None).map(|_| Exit::Unknown),
+            exit => Ok(exit),
+        }
+    }
+
+    fn cgroup(&self) -> Option<Cgroup> {
+        self.record.cgroup.as_ref().map(Cgroup::open)
+    }
+
+    /// Reads the record again, under the lock.
+    fn refresh(&mut self) -> Result<()> {
+        self.record = self.dir.load()?.ok_or_else(not_found)?;
+        Ok(())
+    }
+}
+
+fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "container does not exist")
+}
+
+/// Waits until the process has ended, or until the time is over: then false.
+fn wait_for_end(pidfd: &OwnedFd, patience: Option<std::time::Duration>) -> Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let timeout = patience.map(|patience| Timespec {
+        tv_sec: patience.as_secs().cast_signed(),
+        tv_nsec: patience.subsec_nanos().into(),
+    });
+    loop {
+        let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::os("poll(pidfd)", errno)),
+        }
     }
 }

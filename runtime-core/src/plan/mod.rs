@@ -16,10 +16,12 @@ mod print;
 mod process;
 mod schedule;
 
-pub use create::PlanRequest;
+pub use create::{PlanRequest, StartBy};
+pub(crate) use hooks::planned as planned_hooks;
 pub use hooks::{HookKind, PlannedHook};
+pub(crate) use mounts::clean;
 pub use namespaces::IdMap;
-pub use schedule::{Action, FdName, Line, ParentStep, Step};
+pub use schedule::{Action, FdName, LentIdMap, Line, ParentStep, Step};
 
 use crate::cgroup::{CgroupPaths, DeviceRules, Write};
 use crate::spec::Warning;

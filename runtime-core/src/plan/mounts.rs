@@ -752,7 +752,7 @@ fn strip(path: &Path) -> &Path {
 }
 
 /// The path with `.` and `..` resolved as text and a leading slash; `..` at the top stays at the top.
-pub(super) fn clean(path: &Path) -> PathBuf {
+pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::from("/");
     for component in path.components() {
         match component {

@@ -34,7 +34,10 @@ pub(super) fn run(program: &[u8], call: &Call) -> u32 {
         match code {
             0x20 => {
                 let offset = value as usize;
-                assert!(offset % 4 == 0 && offset + 4 <= data.len(), "load at {offset}");
+                assert!(
+                    offset.is_multiple_of(4) && offset + 4 <= data.len(),
+                    "load at {offset}"
+                );
                 accumulator = u32::from_ne_bytes(data[offset..offset + 4].try_into().unwrap());
             }
             0x60 => accumulator = memory[value as usize],

@@ -79,7 +79,7 @@ impl LoadedSpec {
     pub fn from_slice(bytes: &[u8], origin: &str) -> Result<Self> {
         let mut document = parse(bytes, origin)?;
         let warnings = normalize(&mut document, &ROOT, "");
-        let spec = typed(document, "")?;
+        let spec = typed(&document, "")?;
         Ok(Self { spec, warnings })
     }
 
@@ -118,7 +118,7 @@ impl LoadedProcess {
         let mut document = parse(bytes, origin)?;
         let warnings = normalize(&mut document, &PROCESS, "process");
         Ok(Self {
-            process: typed(document, "process")?,
+            process: typed(&document, "process")?,
             warnings,
         })
     }
@@ -142,7 +142,7 @@ impl LoadedResources {
         let mut document = parse(bytes, origin)?;
         let warnings = normalize(&mut document, &RESOURCES, "linux.resources");
         Ok(Self {
-            resources: typed(document, "linux.resources")?,
+            resources: typed(&document, "linux.resources")?,
             warnings,
         })
     }
@@ -186,8 +186,12 @@ fn parse(bytes: &[u8], origin: &str) -> Result<Value> {
     }
 }
 
-/// Gives the document its type. `prefix` is the field that the document stands for.
-fn typed<T: DeserializeOwned>(document: Value, prefix: &str) -> Result<T> {
+/// Gives the document its type. `prefix` is the field that the document stands for. Keeping track of the way costs more
+/// than the typing itself, so it is done only for a document that has failed.
+fn typed<T: DeserializeOwned>(document: &Value, prefix: &str) -> Result<T> {
+    if let Ok(typed) = T::deserialize(document) {
+        return Ok(typed);
+    }
     serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
         // A missing field is reported at its parent; "." is the path of the root.

@@ -101,14 +101,9 @@ impl Tidy {
             }
             (Shape::Capabilities, Value::Array(items)) => self.capabilities(items, place),
             (Shape::CpuList, Value::String(text)) => text.retain(|char| char != ' '),
-            (Shape::Unsigned, Value::Number(number)) => {
-                if number
-                    .as_u64()
-                    .is_some_and(|number| i64::try_from(number).is_err())
-                {
-                    self.warn(place, format!("{number} is read as {}", i64::MAX));
-                    *number = i64::MAX.into();
-                }
+            (Shape::Unsigned, Value::Number(number)) if number.as_i64().is_none() && number.is_u64() => {
+                self.warn(place, format!("{number} is read as {}", i64::MAX));
+                *number = i64::MAX.into();
             }
             // Everything else is for the types to judge.
             _ => {}

@@ -1,6 +1,9 @@
 //! The calls that rustix and nix lack, and the only unsafe code of the library outside init.
 
 pub(crate) mod bpf;
+pub(crate) mod limit;
 pub(crate) mod mount;
+pub(crate) mod namespace;
 mod raw;
 pub(crate) mod spawn;
+pub(crate) mod wait;

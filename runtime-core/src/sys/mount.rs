@@ -29,15 +29,32 @@ fn set(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<(
             size_of::<MountAttr>(),
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Sets and clears MOUNT_ATTR_* flags.
 ///
 /// # Errors
 /// What mount_setattr(2) said.
-pub(crate) fn set_attributes(mount: &impl AsFd, attributes: u64, clear: u64, recursive: bool) -> io::Result<()> {
-    set(mount.as_fd(), &MountAttr { set: attributes, clear, ..MountAttr::default() }, recursive)
+pub(crate) fn set_attributes(
+    mount: &impl AsFd,
+    attributes: u64,
+    clear: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    set(
+        mount.as_fd(),
+        &MountAttr {
+            set: attributes,
+            clear,
+            ..MountAttr::default()
+        },
+        recursive,
+    )
 }
 
 /// Shows the mount's files with the ids that the user namespace maps them to.

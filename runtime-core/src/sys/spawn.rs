@@ -4,7 +4,10 @@
 //! the cost does not grow with the caller's memory, and no lock, allocator or thread-local of the caller is touched,
 //! because the child makes raw system calls only, on memory that was prepared before. All signals are blocked around
 //! the clone, so that no handler of the caller can run in the child.
-#![allow(unsafe_code, reason = "clone3 with CLONE_VM and raw system calls; nothing in rustix or nix offers them")]
+#![allow(
+    unsafe_code,
+    reason = "clone3 with CLONE_VM and raw system calls; nothing in rustix or nix offers them"
+)]
 
 use std::ffi::CStr;
 use std::io;
@@ -162,21 +165,32 @@ unsafe fn raise_ambient() {
         version: u32,
         pid: i32,
     }
-    let header = Header { version: 0x2008_0522, pid: 0 };
+    let header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
     let mut data = [0u32; 6];
     // SAFETY: both buffers have the layout of version 3 of capget(2): a header and two sets of three words.
     unsafe {
         let header = (&raw const header).expose_provenance();
-        syscall(libc::SYS_capget, [header, data.as_mut_ptr().expose_provenance(), 0, 0, 0, 0]);
+        syscall(
+            libc::SYS_capget,
+            [header, data.as_mut_ptr().expose_provenance(), 0, 0, 0, 0],
+        );
         // effective, permitted, inheritable, for the low and the high word: inheritable becomes permitted.
         data[2] = data[1];
         data[5] = data[4];
-        syscall(libc::SYS_capset, [header, data.as_ptr().expose_provenance(), 0, 0, 0, 0]);
+        syscall(
+            libc::SYS_capset,
+            [header, data.as_ptr().expose_provenance(), 0, 0, 0, 0],
+        );
         let mut capability = 0;
         while capability <= LAST_CAPABILITY {
             let raise = libc::PR_CAP_AMBIENT_RAISE as usize;
-            let result =
-                syscall(libc::SYS_prctl, [libc::PR_CAP_AMBIENT as usize, raise, capability, 0, 0, 0]);
+            let result = syscall(
+                libc::SYS_prctl,
+                [libc::PR_CAP_AMBIENT as usize, raise, capability, 0, 0, 0],
+            );
             if result < 0 {
                 break;
             }
@@ -252,7 +266,10 @@ unsafe extern "C" fn tree_child(block: *mut u8) -> ! {
     // SAFETY: as in `init_child`.
     unsafe {
         let namespace = libc::CLONE_NEWNS as usize;
-        let result = syscall(libc::SYS_setns, [(*block).process as usize, namespace, 0, 0, 0, 0]);
+        let result = syscall(
+            libc::SYS_setns,
+            [(*block).process as usize, namespace, 0, 0, 0, 0],
+        );
         if result < 0 {
             (*block).result = result;
             exit(1);
@@ -299,7 +316,12 @@ unsafe fn clone_and_call(
         let mut old = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut old);
-        let result = super::raw::clone3_call(ptr::from_ref(args).cast(), size_of::<CloneArgs>(), function, argument);
+        let result = super::raw::clone3_call(
+            ptr::from_ref(args).cast(),
+            size_of::<CloneArgs>(),
+            function,
+            argument,
+        );
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, ptr::null_mut());
         result
     }

@@ -27,6 +27,13 @@ impl Fd {
     pub(crate) const fn at(&self) -> Handle {
         Handle(self.0)
     }
+
+    /// Leaves the descriptor open, for close_range(2) or execve(2) to close.
+    pub(crate) const fn release(self) -> i32 {
+        let number = self.0;
+        core::mem::forget(self);
+        number
+    }
 }
 
 impl Drop for Fd {
@@ -44,6 +51,8 @@ impl Drop for Fd {
 impl Handle {
     /// AT_FDCWD.
     pub(crate) const CWD: Self = Self(-100);
+    /// No descriptor: every call refuses it.
+    pub(crate) const NONE: Self = Self(-1);
 
     /// A standard descriptor, or one that the program names.
     pub(crate) const fn named(number: i32) -> Self {

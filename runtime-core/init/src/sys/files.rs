@@ -106,12 +106,16 @@ struct Statfs {
 pub(crate) struct Kind(u32);
 
 impl Kind {
-    pub(crate) const FIFO: Self = Self(0o010_000);
     pub(crate) const CHARACTER: Self = Self(0o020_000);
     pub(crate) const DIRECTORY: Self = Self(0o040_000);
     pub(crate) const BLOCK: Self = Self(0o060_000);
     pub(crate) const REGULAR: Self = Self(0o100_000);
     pub(crate) const SYMLINK: Self = Self(0o120_000);
+
+    /// The kind as the bits of a mode word.
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
 
     /// The kind in a mode word.
     pub(crate) const fn of(mode: u32) -> Self {

@@ -159,7 +159,7 @@ pub(crate) fn set_capabilities(sets: Sets) -> Outcome {
 }
 
 /// Sets the supplementary groups.
-pub(crate) fn set_groups(groups: &[u32]) -> Outcome {
+pub(crate) fn set_groups(groups: &[i32]) -> Outcome {
     // SAFETY: the kernel reads as many gids as the slice has.
     unsafe { invoke!(Setgroups, SETGROUPS, groups.len(), groups.as_ptr()) }.map(drop)
 }

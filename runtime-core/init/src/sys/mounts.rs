@@ -24,8 +24,9 @@ pub(crate) mod attribute {
 }
 
 /// MS_* bits that steps use for propagation.
-pub(crate) const MS_REC: u64 = 0x4000;
-const MS_SLAVE: u64 = 1 << 19;
+const MS_REC: u64 = 0x4000;
+/// MS_SLAVE | MS_REC.
+pub(crate) const SLAVE_TREE: u64 = 1 << 19 | MS_REC;
 const MNT_DETACH: u32 = 2;
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
@@ -211,7 +212,7 @@ pub(crate) fn pivot_here() -> Outcome {
 
 /// Takes the working directory's mounts out of propagation to whoever they came from.
 pub(crate) fn enslave_here() -> Outcome {
-    set_propagation_of(c".", MS_SLAVE | MS_REC)
+    set_propagation_of(c".", SLAVE_TREE)
 }
 
 /// Unmounts what is on top of a path, lazily.

@@ -1,7 +1,10 @@
 //! Processes: signals, forks, waiting, namespaces, execve, and the one mapping of the program.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
+use core::marker::PhantomData;
 use core::mem::size_of;
+
+use runtime_core_program::Texts;
 
 use super::{Fd, Handle, invoke};
 use crate::failure::{Failure, Outcome};
@@ -146,27 +149,70 @@ pub(crate) fn map_file(fd: Handle, length: usize) -> Outcome<&'static [u8]> {
     Ok(unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(start), length) })
 }
 
-/// A table of `entries` pointers, all null, for the rest of the process's life.
-pub(crate) fn pointer_table(entries: usize) -> Outcome<&'static mut [*const u8]> {
-    let length = entries
-        .checked_mul(size_of::<usize>())
-        .ok_or(Failure::malformed())?;
-    let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-    // SAFETY: a new anonymous mapping disturbs nothing that is mapped.
-    let start = unsafe { invoke!(Mmap, MMAP, 0usize, length, protection, flags, -1i32, 0usize) }?;
-    // SAFETY: the kernel has just mapped `length` zeroed bytes there, page aligned, for this slice alone.
+/// A table of strings for execve(2), in a mapping of its own, since there is no allocator. It lives to the end of the
+/// process.
+pub(crate) struct Strings<'a> {
+    /// The last entry is always null.
+    table: &'static mut [*const c_char],
+    length: usize,
+    strings: PhantomData<&'a CStr>,
+}
+
+impl<'a> Strings<'a> {
+    pub(crate) fn of(texts: Texts<'a>) -> Outcome<Self> {
+        Self::with(texts, None)
+    }
+
+    /// The strings, and one more behind them where there is one.
+    pub(crate) fn with(texts: Texts<'a>, last: Option<&'a CStr>) -> Outcome<Self> {
+        let entries = texts.len().checked_add(2).ok_or(Failure::malformed())?;
+        let mut strings = Self {
+            table: null_pointers(entries)?,
+            length: 0,
+            strings: PhantomData,
+        };
+        for text in texts.iter().chain(last) {
+            let slot = strings
+                .table
+                .get_mut(strings.length)
+                .filter(|_| strings.length + 1 < entries);
+            *slot.ok_or(Failure::malformed())? = text.as_ptr();
+            strings.length += 1;
+        }
+        Ok(strings)
+    }
+}
+
+/// A table of numbers, for the rest of the process's life.
+pub(crate) fn numbers(entries: usize) -> Outcome<&'static mut [i32]> {
+    if entries == 0 {
+        return Ok(&mut []);
+    }
+    let start = map_zeroed(entries.checked_mul(size_of::<i32>()))?;
+    // SAFETY: the mapping has that many bytes, zeroed and page aligned, and belongs to this slice alone.
     Ok(unsafe { core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut(start), entries) })
 }
 
-/// execve(2); it returns only where it fails. Both tables must end with null, all else in them being C strings that
-/// live to the end of the process: the program's arena or statics.
-pub(crate) fn execute(path: &CStr, args: &[*const u8], env: &[*const u8]) -> Failure {
-    if args.last().is_none_or(|last| !last.is_null()) || env.last().is_none_or(|last| !last.is_null()) {
-        return Failure::malformed();
-    }
-    // SAFETY: the kernel reads the path and both tables up to their null, which was checked to be there, and the
-    // strings that they point to; on success nothing of this process is left.
-    match unsafe { invoke!(Execve, EXECVE, path, args.as_ptr(), env.as_ptr()) } {
+fn null_pointers(entries: usize) -> Outcome<&'static mut [*const c_char]> {
+    let start = map_zeroed(entries.checked_mul(size_of::<usize>()))?;
+    // SAFETY: the mapping has that many bytes, zeroed, which is a null pointer, and page aligned, and belongs to this
+    // slice alone. `entries` is not 0.
+    Ok(unsafe { core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut(start), entries) })
+}
+
+/// A new private mapping of zeros: where it begins.
+fn map_zeroed(length: Option<usize>) -> Outcome<usize> {
+    let length = length.ok_or(Failure::malformed())?;
+    let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+    // SAFETY: a new anonymous mapping disturbs nothing that is mapped.
+    unsafe { invoke!(Mmap, MMAP, 0usize, length, protection, flags, -1i32, 0usize) }
+}
+
+/// execve(2); it returns only where it fails.
+pub(crate) fn execute(path: &CStr, args: &Strings<'_>, env: &Strings<'_>) -> Failure {
+    // SAFETY: the kernel reads the path and both tables up to the null that each ends with, and the strings that they
+    // point to, which are borrowed as long as the tables; on success nothing of this process is left.
+    match unsafe { invoke!(Execve, EXECVE, path, args.table.as_ptr(), env.table.as_ptr()) } {
         Ok(_) => Failure::malformed(),
         Err(failure) => failure,
     }

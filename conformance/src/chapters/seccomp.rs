@@ -1,0 +1,223 @@
+//! Seccomp: actions, error numbers, conditions, flags.
+
+use crate::case::Case;
+use crate::suite::{Check, Test, ensure, ensure_eq, test};
+use fixtures::Report;
+use serde_json::{Value, json};
+
+const ANCHOR: &str = "config-linux.md#seccomp";
+/// A call that the probe makes when asked to; both names, because libraries choose.
+const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
+
+/// The topic's tests.
+pub(crate) const TESTS: &[Test] = &[
+    test("seccomp-absent", ANCHOR, |case| {
+        let report = case.probe(&[], |_| {})?;
+        ensure_eq!(
+            (report.seccomp_mode, report.seccomp_filters),
+            (Some(0), Some(0)),
+            "mode and filters"
+        );
+        Ok(())
+    }),
+    test("seccomp-filter-is-loaded", ANCHOR, |case| {
+        let report = filtered(case, json!([{"names": MKDIR, "action": "SCMP_ACT_ERRNO"}]))?;
+        ensure_eq!(report.seccomp_mode, Some(2), "mode");
+        ensure!(
+            report.seccomp_filters.is_some_and(|count| count >= 1),
+            "filters {:?}",
+            report.seccomp_filters
+        );
+        Ok(())
+    }),
+    test("seccomp-errno-default-is-eperm", ANCHOR, |case| {
+        let report = filtered(case, json!([{"names": MKDIR, "action": "SCMP_ACT_ERRNO"}]))?;
+        ensure_eq!(report.mkdirs["/mnt/made"].errno, Some(1), "errno of mkdir");
+        Ok(())
+    }),
+    test("seccomp-errno-ret", ANCHOR, |case| {
+        let report = filtered(
+            case,
+            json!([{"names": MKDIR, "action": "SCMP_ACT_ERRNO", "errnoRet": 99}]),
+        )?;
+        ensure_eq!(report.mkdirs["/mnt/made"].errno, Some(99), "errno of mkdir");
+        Ok(())
+    }),
+    test("seccomp-default-errno-ret", ANCHOR, |case| {
+        // Everything is allowed by name but mkdir, which falls to the default action.
+        let printed = case.shell("mkdir /mnt/made 2>&1; true", |config| {
+            allow_all_but_mkdir(config);
+            config["linux"]["seccomp"]["defaultErrnoRet"] = 28.into();
+        })?;
+        ensure!(
+            printed.contains("No space left"),
+            "mkdir said {printed:?}, expected ENOSPC"
+        );
+        Ok(())
+    }),
+    test("seccomp-kill", ANCHOR, |case| {
+        let bundle = case.bundle(&["/bin/probe", "--try-mkdir", "/mnt/made"], |config| {
+            config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": MKDIR, "action": "SCMP_ACT_KILL_PROCESS"}]});
+        })?;
+        ensure_eq!(
+            case.try_run(&bundle)?.code(),
+            159,
+            "exit code of run (128 + SIGSYS)"
+        );
+        Ok(())
+    }),
+    test("seccomp-log-lets-pass", ANCHOR, |case| {
+        let report = filtered(case, json!([{"names": MKDIR, "action": "SCMP_ACT_LOG"}]))?;
+        ensure!(report.mkdirs["/mnt/made"].ok, "mkdir: {:?}", report.mkdirs);
+        Ok(())
+    }),
+    test("seccomp-rule-equal-to-default", ANCHOR, |case| {
+        let report = filtered(case, json!([{"names": MKDIR, "action": "SCMP_ACT_ALLOW"}]))?;
+        ensure!(report.mkdirs["/mnt/made"].ok, "mkdir: {:?}", report.mkdirs);
+        Ok(())
+    }),
+    test("seccomp-unknown-name-is-skipped", ANCHOR, |case| {
+        let names = ["mkdir", "mkdirat", "no_such_call_yet"];
+        let report = filtered(case, json!([{"names": names, "action": "SCMP_ACT_ERRNO"}]))?;
+        ensure_eq!(report.mkdirs["/mnt/made"].errno, Some(1), "errno of mkdir");
+        Ok(())
+    }),
+    test("seccomp-condition-matches", ANCHOR, |case| {
+        condition(case, 0o777, Some(1))
+    }),
+    test("seccomp-condition-does-not-match", ANCHOR, |case| {
+        condition(case, 0o123, None)
+    }),
+    test(
+        "seccomp-conditions-on-one-argument-are-alternatives",
+        ANCHOR,
+        |case| {
+            let args = json!([{"index": 1, "value": 0o123, "op": "SCMP_CMP_EQ"},
+                          {"index": 1, "value": 0o777, "op": "SCMP_CMP_EQ"}]);
+            let report = filtered(
+                case,
+                json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": args}]),
+            )?;
+            ensure_eq!(report.mkdirs["/mnt/made"].errno, Some(1), "errno of mkdir");
+            Ok(())
+        },
+    ),
+    test("seccomp-masked-condition", ANCHOR, |case| {
+        let args = json!([{"index": 1, "value": 0o700, "valueTwo": 0o700, "op": "SCMP_CMP_MASKED_EQ"}]);
+        let report = filtered(
+            case,
+            json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": args}]),
+        )?;
+        ensure_eq!(report.mkdirs["/mnt/made"].errno, Some(1), "errno of mkdir");
+        Ok(())
+    }),
+    test("seccomp-with-no-new-privileges", ANCHOR, |case| nnp(case, true)),
+    test("seccomp-without-no-new-privileges", ANCHOR, |case| {
+        nnp(case, false)
+    }),
+    test("seccomp-as-plain-user", ANCHOR, |case| {
+        let report = case.probe(&["--try-mkdir", "/tmp/made"], |config| {
+            errno_on_mkdir(config);
+            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        })?;
+        ensure_eq!(report.mkdirs["/tmp/made"].errno, Some(1), "errno of mkdir");
+        Ok(())
+    }),
+    test("seccomp-architectures", ANCHOR, |case| {
+        let report = case.probe(&["--try-mkdir", "/mnt/made"], |config| {
+            errno_on_mkdir(config);
+            config["linux"]["seccomp"]["architectures"] =
+                json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
+        })?;
+        ensure_eq!(report.mkdirs["/mnt/made"].errno, Some(1), "errno of mkdir");
+        Ok(())
+    }),
+    test("seccomp-flags", ANCHOR, |case| {
+        let report = case.probe(&["--try-mkdir", "/mnt/made"], |config| {
+            errno_on_mkdir(config);
+            config["linux"]["seccomp"]["flags"] =
+                json!(["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"]);
+        })?;
+        ensure_eq!(report.mkdirs["/mnt/made"].errno, Some(1), "errno of mkdir");
+        Ok(())
+    }),
+    test("seccomp-profile-of-docker", ANCHOR, |case| {
+        let configs = fixtures::engine_configs()?;
+        let docker = configs
+            .iter()
+            .find(|(name, _)| name == "docker")
+            .map(|(_, config)| config.clone());
+        let profile = docker.unwrap_or_default()["linux"]["seccomp"].clone();
+        ensure!(profile.is_object(), "no docker configuration in the fixtures");
+        let report = case.probe(&["--try-mkdir", "/tmp/made"], |config| {
+            config["linux"]["seccomp"] = profile
+        })?;
+        ensure_eq!(report.seccomp_mode, Some(2), "mode");
+        Ok(())
+    }),
+    test("seccomp-applies-to-exec", ANCHOR, |case| {
+        let bundle = case.bundle(&["/bin/sleep", "100"], errno_on_mkdir)?;
+        case.run_detached(&bundle)?;
+        let out = case
+            .run(&["exec", case.id(), "/bin/probe", "--try-mkdir", "/tmp/made"])?
+            .ok()?
+            .stdout;
+        ensure_eq!(
+            crate::case::parse(&out)?.mkdirs["/tmp/made"].errno,
+            Some(1),
+            "errno of mkdir in exec"
+        );
+        Ok(())
+    }),
+];
+
+fn filtered(case: &Case<'_>, syscalls: Value) -> Check<Report> {
+    case.probe(&["--try-mkdir", "/mnt/made"], |config| {
+        config["root"]["readonly"] = false.into();
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls});
+    })
+}
+
+fn errno_on_mkdir(config: &mut Value) {
+    config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": MKDIR, "action": "SCMP_ACT_ERRNO"}]});
+}
+
+/// Refuses mkdir when its second argument, the mode, equals `mode`; the probe asks for 0777.
+fn condition(case: &Case<'_>, mode: u32, errno: Option<i32>) -> Check {
+    let args = json!([{"index": 1, "value": mode, "op": "SCMP_CMP_EQ"}]);
+    let report = filtered(
+        case,
+        json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": args}]),
+    )?;
+    ensure_eq!(report.mkdirs["/mnt/made"].errno, errno, "errno of mkdir");
+    Ok(())
+}
+
+fn nnp(case: &Case<'_>, value: bool) -> Check {
+    let report = case.probe(&["--try-mkdir", "/mnt/made"], |config| {
+        errno_on_mkdir(config);
+        config["process"]["noNewPrivileges"] = value.into();
+    })?;
+    ensure_eq!(report.no_new_privs, value, "no_new_privs");
+    ensure_eq!(report.mkdirs["/mnt/made"].errno, Some(1), "errno of mkdir");
+    Ok(())
+}
+
+/// Docker's list of allowed calls, without mkdir: long enough for a shell.
+fn allow_all_but_mkdir(config: &mut Value) {
+    let configs = fixtures::engine_configs().unwrap_or_default();
+    let profile = configs
+        .into_iter()
+        .find(|(name, _)| name == "docker")
+        .map(|(_, docker)| docker["linux"]["seccomp"].clone());
+    let mut profile = profile.unwrap_or_default();
+    for rule in profile["syscalls"].as_array_mut().into_iter().flatten() {
+        if let Some(names) = rule["names"].as_array_mut() {
+            names.retain(|name| !MKDIR.iter().any(|own| name == own));
+        }
+    }
+    config["root"]["readonly"] = false.into();
+    config["linux"]["seccomp"] = profile;
+}

@@ -1,0 +1,92 @@
+//! What this host offers to tests: privilege, cgroup layout, kernel, and the template of all root file systems.
+
+use crate::args::Args;
+use crate::suite::Need;
+use fixtures::{binaries, rootfs};
+use std::path::{Path, PathBuf};
+
+/// Mount point of the cgroup file systems.
+pub(crate) const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// Facts, and the suite's own scratch folder, which is removed on drop.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// Scratch folder; short, because socket paths are limited to 107 bytes.
+    pub(crate) work: PathBuf,
+    /// Root file system that bundles are copied from.
+    pub(crate) template: PathBuf,
+    /// Name of the folder in every cgroup hierarchy under which containers are put.
+    pub(crate) cgroup_parent: String,
+    root: bool,
+    kernel: (u32, u32),
+}
+
+impl Host {
+    /// Looks around and makes the template.
+    pub(crate) fn look(args: &Args) -> Result<Host, String> {
+        let own = std::process::id();
+        let work = std::env::temp_dir().join(format!("cf-{own}"));
+        let probe = binaries::find(binaries::Program::Probe, args.probe.as_deref())
+            .map_err(|error| error.to_string())?;
+        let host = Host {
+            template: work.join("template"),
+            work,
+            cgroup_parent: format!("cf-{own}-all"),
+            root: rustix::process::geteuid().is_root(),
+            kernel: kernel_version(),
+        };
+        rootfs::build(&host.template, &probe).map_err(|error| format!("root file system: {error}"))?;
+        Ok(host)
+    }
+
+    /// Why `needs` are not met, if so.
+    pub(crate) fn lacks(&self, needs: &[Need]) -> Option<String> {
+        needs
+            .iter()
+            .find(|need| !self.has(**need))
+            .map(|need| format!("needs {need}"))
+    }
+
+    fn has(&self, need: Need) -> bool {
+        match need {
+            Need::Root => self.root,
+            Need::CgroupV1(name) => is_v1(name),
+            Need::CgroupV2(name) => std::fs::read_to_string(format!("{CGROUP_ROOT}/cgroup.controllers"))
+                .is_ok_and(|text| text.split_whitespace().any(|own| own == name)),
+            Need::Kernel(major, minor) => self.kernel >= (major, minor),
+            Need::Namespace(name) => Path::new("/proc/self/ns").join(name).exists(),
+            Need::Program(path) => Path::new(path).exists(),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        crate::leftovers::remove_cgroups(&self.cgroup_parent);
+        // Gone already when nothing was kept; with --keep the folder is what the user asked for.
+        let kept = std::fs::read_dir(&self.work)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| entry.path() != self.template);
+        if !kept {
+            let _ = std::fs::remove_dir_all(&self.work);
+        }
+    }
+}
+
+/// A v1 controller counts when something of type cgroup is mounted there: engines leave plain folders beside.
+fn is_v1(name: &str) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let point = format!("{CGROUP_ROOT}/{name}");
+    fixtures::mountinfo::parse(&mounts)
+        .iter()
+        .any(|entry| entry.mount_point == point && entry.fs_type == "cgroup")
+}
+
+fn kernel_version() -> (u32, u32) {
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

@@ -1,0 +1,64 @@
+//! The created container waits for its start. Whoever created it may be gone; `start` is another process, which
+//! connects to a socket that lies in a directory of the host that only the container's owner can enter.
+
+use runtime_core_program::{Call, FrameKind, detail};
+
+use crate::failure::{Except, Failure, Outcome};
+use crate::report::{self, Received, Report};
+use crate::sys::errno::{EACCES, ECONNABORTED, EINTR};
+use crate::sys::{Fd, Handle, sockets};
+
+/// The uid that stands for all uids which a user namespace does not map (/proc/sys/kernel/overflowuid).
+const OVERFLOW: u32 = 65534;
+
+/// Who may start the container.
+pub(crate) struct Starters {
+    /// The uid that init was started with.
+    pub(crate) owner: u32,
+    /// Whether init entered a user namespace: whoever is outside of it has the overflow uid. It proves little, but the
+    /// socket's directory is what keeps others away; the check is a second lock.
+    pub(crate) inside: bool,
+}
+
+impl Starters {
+    fn include(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.owner || self.inside && uid == OVERFLOW
+    }
+}
+
+/// Says that the container is created, then waits for Go. Over a listening socket the connection that says it becomes
+/// the report socket.
+pub(crate) fn wait(report: &mut Report, listener: Option<Fd>, starters: &Starters) -> Outcome {
+    report.say(FrameKind::Reached);
+    let Some(listener) = listener else {
+        return report.wait().map(drop);
+    };
+    report.close();
+    loop {
+        let Some(connection) = sockets::accept(listener.at()).except(&[EINTR, ECONNABORTED])? else {
+            continue;
+        };
+        if let Some(connection) = admit(connection, report, starters) {
+            report.move_to(connection);
+            return Ok(());
+        }
+    }
+}
+
+/// The connection, where its peer may start the container and says so. A peer that breaks off or talks nonsense is
+/// left, so that the next one can start the container.
+fn admit(connection: Fd, report: &Report, starters: &Starters) -> Option<Fd> {
+    if !sockets::peer_uid(connection.at()).is_ok_and(|uid| starters.include(uid)) {
+        let stranger = Failure::os(Call::Getsockopt, EACCES).detail(detail::STRANGER);
+        let _ = send_failure(connection.at(), report.line(), stranger);
+        return None;
+    }
+    match report::receive_go(connection.at()) {
+        Ok(Received::Go(_)) => Some(connection),
+        _ => None,
+    }
+}
+
+fn send_failure(connection: Handle, line: u32, failure: Failure) -> Outcome {
+    sockets::send(connection, &report::failed(line, failure).encode(), None)
+}

@@ -1,0 +1,74 @@
+//! Mount sources that init cannot open itself: behind directories of the host that the container's root may not enter,
+//! or with ids to be mapped. They are opened in init's mount namespace, so that earlier mounts of the list count, with
+//! the caller's credentials.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::mount::OpenTreeFlags;
+
+use super::{Launched, Link, maps, spawn_init};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lower::{Descriptors, lower};
+use crate::plan::{Action, LentIdMap, Line, Step};
+use crate::sys;
+
+/// A detached copy of the mount at `source`.
+pub(super) fn open(
+    init: &Launched,
+    source: &str,
+    recursive: bool,
+    nofollow: bool,
+    idmap: Option<&LentIdMap>,
+) -> Result<OwnedFd> {
+    let path = CString::new(source)
+        .map_err(|_| Error::new(ErrorKind::InvalidSpec, "the source contains a null byte"))?;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
+    let tree = sys::spawn::open_tree_elsewhere(init.pidfd.as_fd(), &path, flags.bits())
+        .map_err(|(call, error)| Error::os(format!("{call}({source:?})"), error))?;
+    if let Some(idmap) = idmap {
+        let userns = if idmap.uids.is_empty() {
+            own_userns(init)?
+        } else {
+            mapped_userns(idmap)?
+        };
+        sys::mount::map_ids(&tree, userns.as_fd(), idmap.recursive)
+            .map_err(|error| Error::os(format!("mount_setattr({source:?}, MOUNT_ATTR_IDMAP)"), error))?;
+    }
+    Ok(tree)
+}
+
+fn namespace_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
+        .map_err(|errno| Error::os(format!("open({path:?})"), errno))
+}
+
+fn own_userns(init: &Launched) -> Result<OwnedFd> {
+    namespace_of(init.pid)
+}
+
+/// A user namespace with these maps: the only form in which the kernel takes them. It lives by its descriptor; the
+/// process that made it ends at once.
+fn mapped_userns(idmap: &LentIdMap) -> Result<OwnedFd> {
+    let line = |step| Line {
+        action: Action::Init(step),
+        from: "(id map)".to_owned(),
+    };
+    let lines = [line(Step::CloseStray { keep: Vec::new() }), line(Step::Sync {})];
+    let descriptors = Descriptors::default();
+    let program = lower(&lines, &descriptors)?;
+    let (link, theirs) = Link::pair()?;
+    let namespaces = libc::CLONE_NEWUSER.cast_unsigned();
+    let child = spawn_init(namespaces.into(), None, &program, &theirs, &descriptors)?;
+    drop(theirs);
+    let result =
+        maps::write(child.pid, &idmap.uids, &idmap.gids, false, false).and_then(|()| namespace_of(child.pid));
+    // The end of the report socket ends the process.
+    drop(link);
+    sys::wait::reap(&child.pidfd);
+    result
+}

@@ -1,0 +1,449 @@
+//! Walks a schedule: does the parent's lines, waits where init reports, and turns a failure into an error with words.
+//!
+//! The lines are obeyed in their order; nothing is decided here. What was made is kept in [`Launched`], and everything
+//! that can outlive a failure is in the record before it is made.
+
+mod hook;
+mod image;
+mod lend;
+mod link;
+mod maps;
+mod words;
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use runtime_core_program::{Frame, FrameKind};
+use rustix::io::Errno;
+
+pub(crate) use hook::{HookRun, run_hook};
+pub(crate) use link::{Link, Report, send};
+pub(crate) use words::failure;
+
+use crate::cgroup::{Cgroup, DeviceRules, Join, Write};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lower::{Descriptors, lower};
+use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
+use crate::record::{ProcessIdentity, START_SOCKET};
+use crate::state::Status;
+use crate::sys::spawn;
+
+/// What the walk needs from the verb that walks: everything that is about the container's record and the caller.
+pub(crate) trait Host {
+    /// Saves the record with this status; `init` is known from its start on.
+    fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()>;
+    /// Remembers the cgroup before anything else can fail.
+    fn keep_cgroup(&mut self, cgroup: &Cgroup) -> Result<()>;
+    /// The state document for a hook that the parent runs.
+    fn hook_state(&self, status: Status, pid: i32) -> Vec<u8>;
+    /// The directory that host-side hooks run in.
+    fn bundle(&self) -> &Path;
+    /// A socket in the state directory that listens for `start`.
+    fn listen(&self) -> Result<OwnedFd>;
+}
+
+/// A started init and what belongs to it.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    /// Its pid in the caller's pid namespace.
+    pub(crate) pid: i32,
+    /// Its descriptor.
+    pub(crate) pidfd: OwnedFd,
+    /// The connection on which it reports.
+    pub(crate) link: Link,
+    /// The terminal's master, where the caller keeps it.
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+/// A walk in progress. Its parts are public to the verb, which cleans up after a failure.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    plan: &'a Plan,
+    cgroup: Option<Cgroup>,
+    descriptors: Descriptors,
+    /// init, once it was spawned.
+    pub(crate) init: Option<Launched>,
+    /// A master that init sent and nobody has passed on yet.
+    master: Option<OwnedFd>,
+}
+
+impl<'a> Launch<'a> {
+    /// A walk of `plan` with the caller's descriptors.
+    pub(crate) fn new(plan: &'a Plan, descriptors: Descriptors) -> Self {
+        Self {
+            plan,
+            cgroup: None,
+            descriptors,
+            init: None,
+            master: None,
+        }
+    }
+
+    /// Walks to the end of the schedule.
+    ///
+    /// # Errors
+    /// The first line that fails, in the words of the plan. init may still live then.
+    pub(crate) fn walk(&mut self, host: &mut dyn Host) -> Result<()> {
+        let plan = self.plan;
+        for line in &plan.lines {
+            match &line.action {
+                Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line))?,
+                Action::Init(step) => self.follow(step, line, host)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn parent(&mut self, step: &ParentStep, host: &mut dyn Host) -> Result<()> {
+        match step {
+            ParentStep::SaveRecord { status } => {
+                let init = self
+                    .init
+                    .as_ref()
+                    .map(|init| ProcessIdentity::of(init.pid))
+                    .transpose()?;
+                host.save(*status, init)
+            }
+            ParentStep::MakeCgroup { .. } => self.make_cgroup(host),
+            ParentStep::Limit { write } => self.limit(write),
+            ParentStep::DeviceRules { .. } => self.device_rules(),
+            ParentStep::OpenNamespace { path, kind } => self.open_namespace(path, *kind),
+            ParentStep::Listen => self.descriptors.insert(FdName::Listener, host.listen()?),
+            ParentStep::Spawn { namespaces } => self.spawn(*namespaces, host),
+            ParentStep::WriteIdMaps {
+                uids,
+                gids,
+                deny_setgroups,
+                helpers,
+            } => maps::write(self.pid()?, uids, gids, *deny_setgroups, *helpers),
+            ParentStep::Release => self.link()?.go(None),
+            ParentStep::Lend {
+                source,
+                recursive,
+                nofollow,
+                idmap,
+            } => {
+                let init = self.init.as_ref().ok_or_else(no_init)?;
+                let tree = lend::open(init, source, *recursive, *nofollow, idmap.as_ref())?;
+                init.link.go(Some(tree.as_fd()))
+            }
+            ParentStep::Hook { hook } => {
+                let state = host.hook_state(Status::Creating, self.pid()?);
+                run_hook(HookRun {
+                    hook,
+                    state: &state,
+                    cwd: host.bundle(),
+                })
+            }
+            ParentStep::OomScore { value } => self.oom_score(*value),
+            ParentStep::Rlimit {
+                resource, soft, hard, ..
+            } => crate::sys::limit::set(self.pid()?, *resource, *soft, *hard).map_err(|error| {
+                let error = Error::os(format!("prlimit64({resource}, {soft}, {hard})"), error);
+                if error.errno() == Some(libc::EPERM) {
+                    error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+                } else {
+                    error
+                }
+            }),
+            ParentStep::PassTerminal { socket } => self.pass_terminal(socket.as_deref()),
+            ParentStep::SendPidfd { socket } => {
+                let init = self.init.as_ref().ok_or_else(no_init)?;
+                send_to(socket, b"pidfd", init.pidfd.as_fd())
+            }
+            ParentStep::PidFile { path } => write_pid_file(Path::new(path), self.pid()?),
+        }
+    }
+
+    /// Waits where the step makes init report.
+    fn follow(&mut self, step: &Step, line: &Line, host: &mut dyn Host) -> Result<()> {
+        let kind = match step {
+            Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => FrameKind::Reached,
+            Step::Borrow {} => FrameKind::Wanted,
+            Step::Console { .. } => FrameKind::Descriptor,
+            Step::Fork {} => FrameKind::Sibling,
+            _ => return Ok(()),
+        };
+        let report = match self.link()?.expect(kind)? {
+            Ok(report) => report,
+            Err(failed) => return Err(self.failed(failed)),
+        };
+        let missing = || {
+            Error::new(
+                ErrorKind::Internal,
+                format!("init sent no descriptor with {kind:?}"),
+            )
+            .with_step(line.to_string())
+        };
+        match kind {
+            FrameKind::Descriptor => self.master = Some(report.fd.ok_or_else(missing)?),
+            FrameKind::Sibling => {
+                let init = self.init.as_mut().ok_or_else(no_init)?;
+                crate::sys::wait::reap(&init.pidfd);
+                init.pidfd = report.fd.ok_or_else(missing)?;
+                init.pid = i32::try_from(report.frame.value)
+                    .map_err(|_| Error::new(ErrorKind::Internal, "init sent a pid out of range"))?;
+                let identity = ProcessIdentity::of(init.pid)?;
+                host.save(Status::Creating, Some(identity))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The end of the walk: the program runs, or a step after the last handshake failed.
+    pub(crate) fn started(&self) -> Result<()> {
+        await_exec(|number| self.plan.line(number).cloned(), self.link()?)
+            .map_err(|error| self.killed_by_memory(error))
+    }
+
+    fn failed(&self, frame: Option<Frame>) -> Error {
+        let error = match frame {
+            Some(frame) => failure(self.plan.line(frame.line), &frame),
+            None => Error::new(ErrorKind::System, "init ended without a word"),
+        };
+        self.killed_by_memory(error)
+    }
+
+    /// A container whose memory limit is too small for init dies without a word; say so.
+    fn killed_by_memory(&self, error: Error) -> Error {
+        let kills = self
+            .cgroup
+            .as_ref()
+            .and_then(|cgroup| cgroup.oom_kills().ok().flatten())
+            .unwrap_or(0);
+        if kills == 0 {
+            return error;
+        }
+        Error::new(
+            ErrorKind::System,
+            "container init was OOM-killed (memory limit too low?)",
+        )
+        .with_field("linux.resources.memory.limit")
+    }
+
+    fn link(&self) -> Result<&Link> {
+        self.init.as_ref().map(|init| &init.link).ok_or_else(no_init)
+    }
+
+    fn pid(&self) -> Result<i32> {
+        self.init.as_ref().map(|init| init.pid).ok_or_else(no_init)
+    }
+
+    fn make_cgroup(&mut self, host: &mut dyn Host) -> Result<()> {
+        let Some(plan) = &self.plan.cgroup else {
+            return Ok(());
+        };
+        let cgroup = Cgroup::create(&plan.paths, &plan.writes, plan.rootless)?;
+        host.keep_cgroup(&cgroup)?;
+        self.cgroup = Some(cgroup);
+        Ok(())
+    }
+
+    fn limit(&self, write: &Write) -> Result<()> {
+        match &self.cgroup {
+            Some(cgroup) => cgroup.apply(std::slice::from_ref(write)),
+            None => Ok(()),
+        }
+    }
+
+    fn device_rules(&self) -> Result<()> {
+        let rules: Option<(&Cgroup, &DeviceRules, bool)> = self
+            .cgroup
+            .as_ref()
+            .zip(self.plan.cgroup.as_ref())
+            .map(|(cgroup, plan)| (cgroup, &plan.devices, plan.rootless));
+        rules.map_or(Ok(()), |(cgroup, rules, rootless)| {
+            cgroup.apply_devices(rules, rootless).map(drop)
+        })
+    }
+
+    fn open_namespace(&mut self, path: &str, kind: u32) -> Result<()> {
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+            .map_err(|errno| Error::os(format!("open({path:?})"), errno))?;
+        match crate::sys::namespace::kind(&fd) {
+            Ok(found) if found == kind => self.descriptors.insert(FdName::Namespace(kind), fd),
+            Ok(_) => Err(Error::new(
+                ErrorKind::InvalidSpec,
+                format!("{path:?} is a namespace of another type"),
+            )),
+            Err(_) => Err(Error::new(
+                ErrorKind::InvalidSpec,
+                format!("{path:?} is no namespace"),
+            )),
+        }
+    }
+
+    fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
+        let mut unified = None;
+        if let Some(cgroup) = &self.cgroup {
+            let Join {
+                tasks,
+                unified: directory,
+            } = cgroup.join()?;
+            for each in tasks {
+                self.descriptors.insert(FdName::Tasks(each.name), each.fd)?;
+            }
+            unified = directory;
+        }
+        let (link, theirs) = Link::pair()?;
+        let program = lower(&self.plan.lines, &self.descriptors)?;
+        let child = spawn_init(
+            namespaces,
+            unified.as_ref().map(AsFd::as_fd),
+            &program,
+            &theirs,
+            &self.descriptors,
+        )?;
+        // The last of ours: from now on the end of init is the end of file.
+        drop(theirs);
+        self.descriptors = Descriptors::default();
+        let pid = child.pid;
+        self.init = Some(Launched {
+            pid,
+            pidfd: child.pidfd,
+            link,
+            terminal: None,
+        });
+        host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))
+    }
+
+    fn oom_score(&self, value: i32) -> Result<()> {
+        let path = format!("/proc/{}/oom_score_adj", self.pid()?);
+        std::fs::write(&path, value.to_string()).map_err(|error| {
+            let error = Error::os(format!("write({path:?}, \"{value}\")"), error);
+            if error.errno() == Some(libc::EACCES) {
+                error.with_hint("lowering the OOM score needs CAP_SYS_RESOURCE")
+            } else {
+                error
+            }
+        })
+    }
+
+    fn pass_terminal(&mut self, socket: Option<&str>) -> Result<()> {
+        let master = self
+            .master
+            .take()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no terminal"))?;
+        match socket {
+            Some(socket) => send_to(socket, b"/dev/pts/ptmx", master.as_fd()),
+            None => {
+                self.init.as_mut().ok_or_else(no_init)?.terminal = Some(master);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads init's last words: the program runs when the end of file follows the announcement of exec. `line` gives a line
+/// of the schedule.
+pub(crate) fn await_exec(line: impl Fn(u32) -> Option<Line>, link: &Link) -> Result<()> {
+    match link.expect(FrameKind::Starting)? {
+        Ok(_) => match link.receive()? {
+            None => Ok(()),
+            Some(Report { frame, .. }) => Err(failure(line(frame.line).as_ref(), &frame)),
+        },
+        Err(Some(frame)) => Err(failure(line(frame.line).as_ref(), &frame)),
+        Err(None) => Err(Error::new(
+            ErrorKind::System,
+            "init ended before the program was executed",
+        )),
+    }
+}
+
+/// Starts init with its program and the report socket.
+pub(crate) fn spawn_init(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    program: &OwnedFd,
+    report: &OwnedFd,
+    descriptors: &Descriptors,
+) -> Result<spawn::Child> {
+    let number = |fd: &OwnedFd| CString::new(fd.as_raw_fd().to_string()).unwrap_or_default();
+    let (program_number, report_number) = (number(program), number(report));
+    let args = [c"init", program_number.as_c_str(), report_number.as_c_str()];
+    let mut keep: Vec<i32> = descriptors.numbers().collect();
+    keep.extend([program.as_raw_fd(), report.as_raw_fd()]);
+    let start = |image: &OwnedFd| {
+        spawn::init(&spawn::Start {
+            image: image.as_fd(),
+            args: &args,
+            keep: &keep,
+            namespaces,
+            cgroup,
+        })
+    };
+    let result = match start(&image::sealed()?) {
+        Err(("execveat", error)) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
+            start(&image::installed()?)
+        }
+        other => other,
+    };
+    result.map_err(|(call, error)| {
+        let text = match call {
+            "clone3" => format!("clone3(namespaces {namespaces:#x})"),
+            _ => format!("{call}(init)"),
+        };
+        Error::os(text, error)
+    })
+}
+
+/// Sends a descriptor to the listener of a unix socket.
+fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+    let stream = std::os::unix::net::UnixStream::connect(socket)
+        .map_err(|error| Error::os(format!("connect({socket:?})"), error))?;
+    send(&stream, name, Some(fd)).map_err(|errno| Error::os(format!("sendmsg({socket:?})"), errno))
+}
+
+/// The bare number, under a temporary name first: who sees the file sees all of it.
+fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("pid file {path:?} has no file name"),
+        )
+    })?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    let temporary = path.with_file_name(temporary);
+    std::fs::write(&temporary, pid.to_string())
+        .map_err(|error| Error::os(format!("write({temporary:?})"), error))?;
+    std::fs::rename(&temporary, path)
+        .map_err(|error| Error::os(format!("rename({temporary:?}, {path:?})"), error))
+}
+
+/// A socket named `start.sock` that listens, in the directory behind `short`.
+pub(crate) fn listener(short: &Path) -> Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| Error::os("socket(AF_UNIX, SOCK_SEQPACKET)", errno))?;
+    let address = SocketAddrUnix::new(short).map_err(|errno| Error::os(format!("bind({short:?})"), errno))?;
+    let os = |call: &str, errno: Errno| Error::os(format!("{call}({START_SOCKET:?})"), errno);
+    rustix::net::bind(&socket, &address).map_err(|errno| os("bind", errno))?;
+    rustix::net::listen(&socket, 8).map_err(|errno| os("listen", errno))?;
+    Ok(socket)
+}
+
+fn no_init() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "the schedule needs init before it was spawned",
+    )
+}
+
+/// Adds the line's words where the error has none of its own.
+fn named(error: Error, line: &Line) -> Error {
+    let error = error.with_step(line.to_string());
+    if line.from.starts_with('(') {
+        error
+    } else {
+        error.with_field(line.from.clone())
+    }
+}

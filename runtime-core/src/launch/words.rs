@@ -1,0 +1,138 @@
+//! init sends numbers; the words come from the plan.
+
+use runtime_core_program::{Call, Frame, detail};
+
+use crate::error::{Error, ErrorKind, strerror};
+use crate::plan::{Action, Line, Step};
+
+/// The error of a frame that says that a step of init failed.
+pub(crate) fn failure(line: Option<&Line>, frame: &Frame) -> Error {
+    let Some(line) = line else {
+        return Error::new(
+            ErrorKind::Internal,
+            format!("init failed at line {}, which the plan lacks", frame.line),
+        );
+    };
+    let errno = i32::try_from(frame.errno).unwrap_or(0);
+    let error = match &line.action {
+        Action::Init(Step::FindProgram { name, .. }) => {
+            return program(&name.to_string_lossy(), frame, errno);
+        }
+        Action::Init(Step::Exec { args, .. }) => {
+            let name = args.first().map(ToString::to_string).unwrap_or_default();
+            return Error::new(ErrorKind::Program, format!("exec {name}: {}", strerror(errno)))
+                .with_errno(errno);
+        }
+        Action::Init(Step::Hook { path, .. }) => {
+            return Error::new(
+                ErrorKind::Hook,
+                hook(&line.from, &path.to_string_lossy(), frame, errno),
+            );
+        }
+        Action::Init(step) => step_words(step, frame, errno),
+        Action::Parent(_) => Error::new(ErrorKind::Internal, "init failed at a line of the parent"),
+    };
+    let error = error.with_step(line.to_string());
+    if line.from.starts_with('(') {
+        error
+    } else {
+        error.with_field(line.from.clone())
+    }
+}
+
+fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
+    let text = match frame.detail {
+        detail::WRONG_TYPE => match step {
+            Step::MountFs { fstype, target, .. } => {
+                format!("filesystem \"{fstype}\" must be mounted on ordinary directory, and {target} is none")
+            }
+            Step::Device { path, .. } => format!("{path} exists and is another device"),
+            Step::BindDevice { source, .. } => format!("the host's {source} is not the device that is asked for"),
+            Step::OpenRoot { path, .. } => format!("{path} is not a directory"),
+            _ => "the path is of the wrong type".to_owned(),
+        },
+        detail::OUTSIDE => {
+            "current working directory is outside of container mount namespace root -- possible container breakout \
+             detected"
+                .to_owned()
+        }
+        detail::FORBIDDEN_TARGET => match step {
+            Step::MountFs { target, .. } | Step::MountBind { target, .. } => {
+                format!("\"{target}\" cannot be mounted because it is inside /proc")
+            }
+            _ => "the path is inside /proc".to_owned(),
+        },
+        detail::MALFORMED => return Error::new(ErrorKind::Internal, "init cannot read its program"),
+        detail::LIMIT => format!("a limit of init is exceeded: {}", frame.value),
+        detail::OPTION => match step {
+            Step::MountFs { options, .. } | Step::Remount { options, .. } => {
+                let option = usize::try_from(frame.value).ok().and_then(|at| options.get(at));
+                let option = option.map(ToString::to_string).unwrap_or_default();
+                return Error::os(format!("fsconfig({option:?})"), std::io::Error::from_raw_os_error(errno));
+            }
+            _ => String::new(),
+        },
+        detail::SOURCE => match step {
+            Step::MountBind { source, .. } => {
+                return Error::os(format!("open_tree({source:?})"), std::io::Error::from_raw_os_error(errno));
+            }
+            _ => String::new(),
+        },
+        _ => String::new(),
+    };
+    if text.is_empty() {
+        let call = if frame.call == Call::None {
+            "init"
+        } else {
+            frame.call.name()
+        };
+        return hinted(
+            Error::os(call, std::io::Error::from_raw_os_error(errno)),
+            step,
+            errno,
+        );
+    }
+    Error::new(ErrorKind::System, text).with_errno(errno)
+}
+
+fn hinted(error: Error, step: &Step, errno: i32) -> Error {
+    match step {
+        Step::Capabilities { .. } | Step::LimitBounding { .. } if errno == libc::EPERM => error
+            .with_hint("the caller itself lacks one of these capabilities; see CapBnd in /proc/self/status"),
+        Step::Join { .. } if errno == libc::EPERM => {
+            error.with_hint("the namespace belongs to a user namespace that the caller has no power over")
+        }
+        _ => error,
+    }
+}
+
+/// The wording of runc, which engines match to choose between the exit codes 126 and 127.
+fn program(name: &str, frame: &Frame, errno: i32) -> Error {
+    let quoted = serde_json::Value::from(name).to_string();
+    let text = match frame.detail {
+        detail::NOT_IN_PATH => format!("exec: {quoted}: executable file not found in $PATH"),
+        detail::DIRECTORY => format!("exec: {quoted}: is a directory"),
+        detail::NOT_EXECUTABLE => format!("exec: {quoted}: permission denied"),
+        _ => format!("exec: {quoted}: stat {name}: {}", strerror(errno)),
+    };
+    Error::new(ErrorKind::Program, text).with_errno(errno)
+}
+
+/// `from` is the hook's field, as `hooks.createContainer[1]`.
+fn hook(from: &str, path: &str, frame: &Frame, errno: i32) -> String {
+    let named = from
+        .strip_prefix("hooks.")
+        .and_then(|rest| rest.strip_suffix(']'))
+        .and_then(|rest| rest.split_once('['))
+        .map_or_else(
+            || format!("hook {path}"),
+            |(kind, position)| format!("{kind} hook #{position}"),
+        );
+    let why = match frame.detail {
+        detail::HOOK_EXIT => format!("exit status {}", frame.value),
+        detail::HOOK_SIGNAL => format!("signal {}", frame.value),
+        detail::HOOK_TIMEOUT => format!("hook ran past specified timeout of {} s", frame.value),
+        _ => format!("exec {path}: {}", strerror(errno)),
+    };
+    format!("error running {named}: {why}")
+}

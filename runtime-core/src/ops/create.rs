@@ -1,0 +1,318 @@
+//! create and run: plan, walk the schedule, keep the record true, leave nothing behind on failure.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::delete::destroy;
+use super::state::document;
+use super::{Container, Runtime};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::HostFacts;
+use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
+use crate::lower::Descriptors;
+use crate::plan::{Action, FdName, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
+use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
+use crate::request::{CreateRequest, Terminal};
+use crate::spec::LoadedSpec;
+use crate::state::Status;
+
+impl Runtime {
+    /// Creates a container: everything is set up, its program waits for [`Container::start`].
+    ///
+    /// # Errors
+    /// Any kind; the host is then as before.
+    pub fn create(&self, request: CreateRequest) -> Result<Container> {
+        self.make(request, StartBy::Socket)
+    }
+
+    /// Creates and starts a container; cheaper than create and start.
+    ///
+    /// # Errors
+    /// Any kind; the host is then as before.
+    pub fn run(&self, request: CreateRequest) -> Result<Container> {
+        self.make(request, StartBy::Caller)
+    }
+
+    /// The schedule that create would follow for this request on this host, without doing any of it.
+    ///
+    /// # Errors
+    /// As create, as far as the configuration alone can be at fault.
+    pub fn plan(&self, request: &CreateRequest, facts: &HostFacts) -> Result<Plan> {
+        let asked = self.plan_request(request, facts, StartBy::Socket)?;
+        Plan::create(&request.spec, facts, &asked)
+    }
+
+    fn make(&self, mut request: CreateRequest, start_by: StartBy) -> Result<Container> {
+        let facts = HostFacts::gather()?;
+        request.bundle = real_bundle(&request.bundle)?;
+        let asked = self.plan_request(&request, &facts, start_by)?;
+        let plan = Plan::create(&request.spec, &facts, &asked)?;
+        let rootfs = check_rootfs(&request.spec, &request.bundle)?;
+
+        let descriptors = request.descriptors()?;
+
+        let dir = StateDir::create(self.root(), &request.id)?;
+        let _lock = dir.lock()?;
+        let record = match record_of(&request, rootfs, &plan) {
+            Ok(record) => record,
+            Err(error) => {
+                dir.remove()?;
+                return Err(error);
+            }
+        };
+        let mut making = Making {
+            dir: &dir,
+            record,
+            spec: &request.spec,
+            saved_config: false,
+        };
+        let result = making
+            .prepare(&request)
+            .and_then(|()| making.walk(&plan, descriptors, start_by));
+        match result {
+            Ok(Launched { pidfd, terminal, .. }) => {
+                let record = making.record;
+                Ok(Container {
+                    dir,
+                    record,
+                    terminal,
+                    pidfd: Some(pidfd),
+                })
+            }
+            Err(error) => {
+                let record = making.record;
+                // What went wrong first is what the caller must hear; what is left is in the record.
+                let _ = destroy(dir, Some(&record));
+                Err(error)
+            }
+        }
+    }
+
+    fn plan_request(
+        &self,
+        request: &CreateRequest,
+        facts: &HostFacts,
+        start_by: StartBy,
+    ) -> Result<PlanRequest> {
+        let wants_terminal = request
+            .spec
+            .spec
+            .process()
+            .as_ref()
+            .and_then(oci_spec::runtime::Process::terminal);
+        let console_socket = match (&request.terminal, wants_terminal.unwrap_or(false)) {
+            (Terminal::None, true) => {
+                return Err(Error::spec(
+                    "process.terminal",
+                    "a terminal is asked for, and the caller takes none",
+                ));
+            }
+            (Terminal::Socket(path), true) => Some(path.clone()),
+            _ => None,
+        };
+        let stdio = &request.stdio;
+        Ok(PlanRequest {
+            start_by,
+            stdio: [
+                stdio.input.is_some(),
+                stdio.output.is_some(),
+                stdio.error.is_some(),
+            ],
+            console_socket,
+            preserve_fds: u32::try_from(request.preserve_fds.len())
+                .map_err(|_| Error::new(ErrorKind::InvalidArgument, "too many descriptors to preserve"))?,
+            listen_fds: request.listen_fds,
+            listen_fd_names: request.listen_fd_names.clone(),
+            notify_dir: request
+                .notify_socket
+                .is_some()
+                .then(|| self.root().join(request.id.as_str()).join(NOTIFY)),
+            pid_file: request.pid_file.clone(),
+            pidfd_socket: request.pidfd_socket.clone(),
+            no_pivot: request.no_pivot,
+            no_new_keyring: request.no_new_keyring,
+            driver: self.driver,
+            rootless: self
+                .rootless
+                .unwrap_or(facts.euid != 0 || facts.in_user_namespace),
+            ..PlanRequest::new(request.id.clone(), &request.bundle)
+        })
+    }
+}
+
+impl CreateRequest {
+    /// The caller's descriptors under the names of the plan.
+    fn descriptors(&mut self) -> Result<Descriptors> {
+        let mut descriptors = Descriptors::default();
+        let stdio = std::mem::take(&mut self.stdio);
+        let standard = [stdio.input, stdio.output, stdio.error];
+        for (number, fd) in (0..).zip(standard) {
+            if let Some(fd) = fd {
+                descriptors.insert(FdName::Standard(number), fd)?;
+            }
+        }
+        for (number, fd) in (0..).zip(std::mem::take(&mut self.preserve_fds)) {
+            descriptors.insert(FdName::Preserved(number), fd)?;
+        }
+        Ok(descriptors)
+    }
+}
+
+/// A container that is being made.
+struct Making<'a> {
+    dir: &'a StateDir,
+    record: Record,
+    spec: &'a LoadedSpec,
+    saved_config: bool,
+}
+
+impl Making<'_> {
+    /// What must be in the state directory before the first line of the schedule.
+    fn prepare(&self, request: &CreateRequest) -> Result<()> {
+        if request.notify_socket.is_some() {
+            let mode = rustix::fs::Mode::from_raw_mode(0o755);
+            rustix::fs::mkdirat(self.dir.as_fd(), NOTIFY, mode)
+                .map_err(|errno| Error::os(format!("mkdir({NOTIFY:?}, 0755)"), errno))?;
+        }
+        Ok(())
+    }
+
+    fn walk(&mut self, plan: &Plan, descriptors: Descriptors, start_by: StartBy) -> Result<Launched> {
+        let mut launch = Launch::new(plan, descriptors);
+        let walked = launch.walk(self).and_then(|()| match start_by {
+            StartBy::Socket => Ok(()),
+            StartBy::Caller => launch.started().and_then(|()| self.after_start()),
+        });
+        match (walked, launch.init.take()) {
+            (Ok(()), Some(init)) => Ok(init),
+            (Ok(()), None) => Err(Error::new(ErrorKind::Internal, "the schedule spawned no init")),
+            (Err(error), init) => {
+                if let Some(init) = init {
+                    super::kill::end(&init.pidfd)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The program runs: say so, and run the poststart hooks.
+    fn after_start(&mut self) -> Result<()> {
+        self.record.status = Status::Running;
+        self.dir.save(&self.record)?;
+        poststart(&self.record)
+    }
+}
+
+/// Runs the poststart hooks (config.md: a failure is an error, and the container is to be stopped).
+pub(super) fn poststart(record: &Record) -> Result<()> {
+    let pid = record.init.map_or(0, |init| init.pid);
+    for hook in &record.poststart {
+        let state = document(record, Status::Running, pid);
+        run_hook(HookRun {
+            hook,
+            state: &state,
+            cwd: &record.bundle,
+        })?;
+    }
+    Ok(())
+}
+
+impl Host for Making<'_> {
+    fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()> {
+        self.record.status = status;
+        if init.is_some() {
+            self.record.init = init;
+            // init works by itself now: time to write what only later commands read.
+            if !self.saved_config {
+                let bytes = serde_json::to_vec(&self.spec.spec).map_err(|error| {
+                    Error::new(ErrorKind::Internal, format!("the configuration: {error}"))
+                })?;
+                self.dir.write(CONFIG, ".config.json", &bytes)?;
+                self.saved_config = true;
+            }
+        }
+        self.dir.save(&self.record)
+    }
+
+    fn keep_cgroup(&mut self, cgroup: &Cgroup) -> Result<()> {
+        self.record.cgroup = Some(cgroup.record());
+        self.dir.save(&self.record)
+    }
+
+    fn hook_state(&self, status: Status, pid: i32) -> Vec<u8> {
+        document(&self.record, status, pid)
+    }
+
+    fn bundle(&self) -> &Path {
+        &self.record.bundle
+    }
+
+    fn listen(&self) -> Result<OwnedFd> {
+        listener(&self.dir.short_path(START_SOCKET))
+    }
+}
+
+fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Record> {
+    let spec = &request.spec.spec;
+    let mut record = Record::new(
+        request.id.clone(),
+        spec.version().clone(),
+        request.bundle.clone(),
+        rootfs,
+    )?;
+    record.annotations = spec
+        .annotations()
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect::<BTreeMap<_, _>>();
+    record.own_pid_namespace = plan.lines.iter().any(|line| match &line.action {
+        Action::Parent(crate::plan::ParentStep::Spawn { namespaces })
+        | Action::Init(Step::Unshare { namespaces }) => {
+            namespaces & libc::CLONE_NEWPID.cast_unsigned() as u64 != 0
+        }
+        _ => false,
+    });
+    record.poststart = planned_hooks(spec, HookKind::Poststart);
+    record.poststop = planned_hooks(spec, HookKind::Poststop);
+    record.start = StartLine::of(plan);
+    Ok(record)
+}
+
+/// The bundle without symbolic links, which may be gone or changed when the state is asked for.
+fn real_bundle(bundle: &Path) -> Result<PathBuf> {
+    let bundle =
+        std::path::absolute(bundle).map_err(|error| Error::os(format!("getcwd() for {bundle:?}"), error))?;
+    if bundle.is_dir() {
+        Ok(bundle)
+    } else {
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("bundle {bundle:?} is not a directory"),
+        ))
+    }
+}
+
+/// The root must be a directory, and not a symbolic link to one: who can change the link chooses the root.
+fn check_rootfs(spec: &LoadedSpec, bundle: &Path) -> Result<PathBuf> {
+    let root = spec
+        .spec
+        .root()
+        .as_ref()
+        .ok_or_else(|| Error::spec("root", "the field is missing"))?;
+    let rootfs = crate::plan::clean(&bundle.join(root.path()));
+    match std::fs::symlink_metadata(&rootfs) {
+        Err(error) => Err(Error::os(format!("stat({rootfs:?})"), error).with_field("root.path")),
+        Ok(found) if found.is_symlink() => Err(Error::spec(
+            "root.path",
+            format!("{} is a symbolic link", rootfs.display()),
+        )),
+        Ok(found) if !found.is_dir() => Err(Error::spec(
+            "root.path",
+            format!("{} is not a directory", rootfs.display()),
+        )),
+        Ok(_) => Ok(rootfs),
+    }
+}

@@ -1,0 +1,118 @@
+//! delete: undo what the record lists, in an order that may be repeated after any interruption.
+
+use std::time::Duration;
+
+use super::state::document;
+use super::{Container, Runtime, not_found};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::launch::{HookRun, run_hook};
+use crate::record::{Record, StateDir};
+use crate::state::Status;
+
+/// How long processes and cgroups may take to be gone.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is to be said about a container that is gone.
+#[derive(Debug, Default)]
+pub struct Deleted {
+    /// poststop hooks that failed: the specification asks to warn and go on.
+    pub warnings: Vec<Error>,
+}
+
+impl Runtime {
+    /// Deletes a container. Without `force` it must be stopped or only created; with it the container is killed
+    /// first, remains of a killed runtime are cleaned too, and a missing container is fine.
+    ///
+    /// # Errors
+    /// NotFound; WrongState, where it is not stopped; System, where something cannot be removed: delete may be repeated.
+    pub fn delete(&self, id: &ContainerId, force: bool) -> Result<Deleted> {
+        let Some(dir) = StateDir::open(self.root(), id.as_str())? else {
+            return if force {
+                Ok(Deleted::default())
+            } else {
+                Err(not_found())
+            };
+        };
+        let _lock = dir.lock()?;
+        let record = match dir.load() {
+            Ok(record) => record,
+            Err(_) if force => None,
+            Err(error) => return Err(error),
+        };
+        if let (Some(record), false) = (&record, force) {
+            let container =
+                Container::load(StateDir::open(self.root(), id.as_str())?.ok_or_else(not_found)?)?;
+            match container.status()? {
+                Status::Stopped | Status::Created => {}
+                status => {
+                    return Err(Error::new(
+                        ErrorKind::WrongState,
+                        format!(
+                            "cannot delete container {} that is not stopped: {}",
+                            record.id,
+                            status.as_str()
+                        ),
+                    ));
+                }
+            }
+        }
+        destroy(dir, record.as_ref())
+    }
+}
+
+/// Ends and removes everything that the record lists, then the record.
+pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted> {
+    // A directory without a record: the runtime died before it did anything.
+    let Some(record) = record else {
+        dir.remove()?;
+        return Ok(Deleted::default());
+    };
+    let cgroup = record.cgroup.as_ref().map(Cgroup::open);
+    end_processes(record, cgroup.as_ref())?;
+    if let Some(cgroup) = &cgroup {
+        cgroup.remove(PATIENCE)?;
+    }
+    dir.remove()?;
+    let mut deleted = Deleted::default();
+    for hook in &record.poststop {
+        let state = document(record, Status::Stopped, 0);
+        if let Err(error) = run_hook(HookRun {
+            hook,
+            state: &state,
+            cwd: &record.bundle,
+        }) {
+            deleted.warnings.push(error);
+        }
+    }
+    Ok(deleted)
+}
+
+fn end_processes(record: &Record, cgroup: Option<&Cgroup>) -> Result<()> {
+    let init = match &record.init {
+        Some(init) => init.open()?,
+        None => None,
+    };
+    if let Some(init) = &init {
+        crate::sys::wait::signal(init, libc::SIGKILL)
+            .or_else(|error| {
+                if error.raw_os_error() == Some(libc::ESRCH) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })
+            .map_err(|error| Error::os("pidfd_send_signal(SIGKILL)", error))?;
+    }
+    // Frozen processes must be thawed to die, and where init does not take the others along they are killed one by one.
+    // A cgroup with processes although init is gone has ones that joined from outside.
+    if let Some(cgroup) = cgroup {
+        if !record.own_pid_namespace || init.is_none() {
+            cgroup.kill_all()?;
+        } else if cgroup.is_frozen()? {
+            cgroup.resume()?;
+        }
+    }
+    init.map_or(Ok(()), |init| super::kill::end(&init))
+}

@@ -1,0 +1,94 @@
+//! The state of a container: its record and the life of (pid, start time), never the pid alone.
+
+use serde_json::json;
+
+use super::Container;
+use crate::error::Result;
+use crate::record::Record;
+use crate::state::{State, Status};
+
+impl Container {
+    /// The state as the runtime-spec has it, looked up now.
+    ///
+    /// # Errors
+    /// System, where /proc or the cgroup cannot be read.
+    pub fn state(&self) -> Result<State> {
+        let status = self.status()?;
+        let record = &self.record;
+        Ok(State {
+            oci_version: record.oci_version.clone(),
+            id: record.id.to_string(),
+            pid: if status == Status::Stopped {
+                0
+            } else {
+                self.pid().unwrap_or(0)
+            },
+            status,
+            bundle: record.bundle.to_string_lossy().into_owned(),
+            rootfs: record.rootfs.to_string_lossy().into_owned(),
+            created: record.created.clone(),
+            annotations: record.annotations.clone(),
+            owner: user_name(record.owner),
+        })
+    }
+
+    /// The status alone.
+    ///
+    /// # Errors
+    /// As [`Container::state`].
+    pub fn status(&self) -> Result<Status> {
+        let record = &self.record;
+        let alive = match &record.init {
+            Some(init) => init.is_alive()?,
+            None => false,
+        };
+        match record.status {
+            Status::Creating if record.creator.is_alive()? => Ok(Status::Creating),
+            _ if !alive => Ok(Status::Stopped),
+            // Its creator died before it was ready: nobody can ever start it.
+            Status::Creating => Ok(Status::Stopped),
+            Status::Created => Ok(Status::Created),
+            Status::Running | Status::Paused | Status::Stopped => {
+                let frozen = match self.cgroup() {
+                    Some(cgroup) => cgroup.is_frozen()?,
+                    None => false,
+                };
+                Ok(if frozen { Status::Paused } else { Status::Running })
+            }
+        }
+    }
+}
+
+/// The state document for hooks (runtime.md#state): no runtime's own additions, no pid when stopped.
+pub(crate) fn document(record: &Record, status: Status, pid: i32) -> Vec<u8> {
+    let mut document = json!({
+        "ociVersion": record.oci_version,
+        "id": record.id.as_str(),
+        "status": status,
+        "bundle": record.bundle.to_string_lossy(),
+    });
+    if let Some(fields) = document.as_object_mut() {
+        if status != Status::Stopped {
+            fields.insert("pid".to_owned(), pid.into());
+        }
+        if !record.annotations.is_empty() {
+            fields.insert("annotations".to_owned(), json!(record.annotations));
+        }
+    }
+    document.to_string().into_bytes()
+}
+
+/// The name of a user of the host; the number where there is none.
+fn user_name(uid: u32) -> String {
+    if uid == 0 {
+        return "root".to_owned();
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let number = uid.to_string();
+    let found = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(number.as_str())).then(|| name.to_owned())
+    });
+    found.unwrap_or(number)
+}

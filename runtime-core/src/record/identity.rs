@@ -1,0 +1,101 @@
+//! Which process a number means: pids are reused, a pid with its start time is not.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A process of this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessIdentity {
+    /// Its pid as the runtime sees it.
+    pub(crate) pid: i32,
+    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub(crate) start_time: u64,
+}
+
+impl ProcessIdentity {
+    /// The calling process.
+    pub(crate) fn own() -> Result<Self> {
+        Self::of(rustix::process::getpid().as_raw_nonzero().get())
+    }
+
+    /// The process that has this pid now.
+    pub(crate) fn of(pid: i32) -> Result<Self> {
+        match stat(pid)? {
+            Some((start_time, _)) => Ok(Self { pid, start_time }),
+            None => Err(Error::os(format!("open(\"/proc/{pid}/stat\")"), Errno::SRCH)),
+        }
+    }
+
+    /// Whether it is still the same process, and neither dead nor a zombie.
+    pub(crate) fn is_alive(&self) -> Result<bool> {
+        Ok(stat(self.pid)?
+            .is_some_and(|(start_time, state)| start_time == self.start_time && !matches!(state, 'Z' | 'X')))
+    }
+
+    /// A descriptor of it; None where it is gone. The descriptor is opened first and the identity checked behind it, so
+    /// that no other process can slip in between.
+    pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
+        let fd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::SRCH) => return Ok(None),
+            Err(errno) => return Err(Error::os(format!("pidfd_open({})", self.pid), errno)),
+        };
+        Ok(self.is_alive()?.then_some(fd))
+    }
+}
+
+/// Start time and state letter; None where there is no such process.
+fn stat(pid: i32) -> Result<Option<(u64, char)>> {
+    let path = format!("/proc/{pid}/stat");
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        Err(error) => return Err(Error::os(format!("open({path:?})"), error)),
+    };
+    let stat = parse_stat(&text);
+    stat.map(Some).ok_or_else(|| {
+        Error::new(
+            crate::error::ErrorKind::System,
+            format!("{path} is not as proc_pid_stat(5) says"),
+        )
+    })
+}
+
+/// The name in the second field may hold spaces and parentheses: fields count from the last parenthesis.
+fn parse_stat(text: &[u8]) -> Option<(u64, char)> {
+    let text = String::from_utf8_lossy(text);
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let start_time = fields.nth(18)?.parse().ok()?;
+    Some((start_time, state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_itself_and_no_other() {
+        let own = ProcessIdentity::own().unwrap();
+        assert!(own.is_alive().unwrap() && own.open().unwrap().is_some());
+        let other = ProcessIdentity {
+            start_time: own.start_time + 1,
+            ..own
+        };
+        assert!(!other.is_alive().unwrap() && other.open().unwrap().is_none());
+    }
+
+    #[test]
+    fn names_with_parentheses() {
+        let text = b"7 (a) b) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0";
+        assert_eq!(parse_stat(text), Some((4242, 'S')));
+    }
+}

@@ -1,0 +1,319 @@
+//! What is kept about a container between commands, and the directory it is kept in.
+//!
+//! The record exists before the first effect outside the state directory and lists what may exist, so that delete can
+//! always clean up, also after a runtime that was killed. It is written to a temporary name and renamed: a reader sees
+//! the old or the new one, never half of one. Nothing is synced to disk: after a power cut the containers are gone too.
+
+mod identity;
+mod start_line;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::CgroupRecord;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::plan::PlannedHook;
+use crate::state::Status;
+
+pub(crate) use identity::ProcessIdentity;
+pub(crate) use start_line::StartLine;
+
+/// The version of the record that this code writes; it reads this one only.
+const VERSION: u32 = 1;
+const FILE: &str = "state.json";
+const TEMPORARY: &str = ".state.json";
+/// The saved configuration: exec plans from it, never from the bundle, which may have changed.
+pub(crate) const CONFIG: &str = "config.json";
+/// The socket that `start` connects to.
+pub(crate) const START_SOCKET: &str = "start.sock";
+/// The directory of the container's notify socket.
+pub(crate) const NOTIFY: &str = "notify";
+/// A record is a few KiB; its annotations are limited by the configuration's size.
+const MAX_LEN: u64 = 32 << 20;
+
+/// The record of a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) version: u32,
+    pub(crate) id: ContainerId,
+    pub(crate) oci_version: String,
+    pub(crate) status: Status,
+    /// The runtime process that makes the container; while it lives, the container is in its hands.
+    pub(crate) creator: ProcessIdentity,
+    /// init, once it exists.
+    pub(crate) init: Option<ProcessIdentity>,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    /// RFC 3339, UTC.
+    pub(crate) created: String,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The user id whose container it is.
+    pub(crate) owner: u32,
+    /// Whether the end of init ends all processes of the container.
+    pub(crate) own_pid_namespace: bool,
+    pub(crate) cgroup: Option<CgroupRecord>,
+    pub(crate) poststart: Vec<PlannedHook>,
+    pub(crate) poststop: Vec<PlannedHook>,
+    /// The schedule's lines behind the wait for start.
+    pub(crate) start: Vec<StartLine>,
+}
+
+/// A container's directory below the state directory.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Makes the directory of a new container, and the state directory where it is missing.
+    ///
+    /// # Errors
+    /// AlreadyExists; System.
+    pub(crate) fn create(root: &Path, id: &ContainerId) -> Result<Self> {
+        let path = root.join(id.as_str());
+        let make = || rustix::fs::mkdirat(CWD, &path, Mode::RWXU);
+        let made = match make() {
+            Err(Errno::NOENT) => {
+                make_root(root)?;
+                make()
+            }
+            other => other,
+        };
+        match made {
+            Ok(()) => Self::open(root, id.as_str())?
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, "container does not exist")),
+            Err(Errno::EXIST) => Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("container with given ID already exists: {id}"),
+            )),
+            Err(errno) => Err(Error::os(format!("mkdir({path:?}, 0700)"), errno)),
+        }
+    }
+
+    /// The directory of a container; None where there is none.
+    pub(crate) fn open(root: &Path, name: &str) -> Result<Option<Self>> {
+        let path = root.join(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path })),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(Error::os(format!("open({path:?}, O_DIRECTORY)"), errno)),
+        }
+    }
+
+    /// The directory's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory itself.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// A short path of a file in it, for socket addresses (108 bytes at most, whatever the state directory is called).
+    pub(crate) fn short_path(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.fd.as_raw_fd()))
+    }
+
+    /// Waits for every other operation that changes this container to end, and keeps others out while the lock lives.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        // A description of its own: the lock belongs to the open file description, and ends with it.
+        let fd = rustix::fs::openat(
+            &self.fd,
+            ".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
+            .map_err(|errno| Error::os(format!("flock({:?}, LOCK_EX)", self.path), errno))?;
+        Ok(Lock(fd))
+    }
+
+    /// Writes a file of the directory in one step.
+    pub(crate) fn write(&self, name: &str, temporary: &str, bytes: &[u8]) -> Result<()> {
+        let show = |call: &str, name: &str| format!("{call}({:?})", self.path.join(name));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, temporary, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| Error::os(show("open", temporary), errno))?;
+        File::from(fd)
+            .write_all(bytes)
+            .map_err(|error| Error::os(show("write", temporary), error))?;
+        rustix::fs::renameat(&self.fd, temporary, &self.fd, name)
+            .map_err(|errno| Error::os(show("rename", name), errno))
+    }
+
+    /// Saves the record.
+    pub(crate) fn save(&self, record: &Record) -> Result<()> {
+        let bytes = serde_json::to_vec(record).map_err(|error| {
+            Error::new(
+                ErrorKind::Internal,
+                format!("the record cannot be written: {error}"),
+            )
+        })?;
+        self.write(FILE, TEMPORARY, &bytes)
+    }
+
+    /// Reads a file of the directory; None where it is missing.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let show = |call: &str| format!("{call}({:?})", self.path.join(name));
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(Error::os(show("open"), errno)),
+        };
+        let mut bytes = Vec::new();
+        File::from(fd)
+            .take(MAX_LEN)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::os(show("read"), error))?;
+        Ok(Some(bytes))
+    }
+
+    /// The record; None where the runtime died before it wrote one.
+    ///
+    /// # Errors
+    /// State, where it is damaged or of another version.
+    pub(crate) fn load(&self) -> Result<Option<Record>> {
+        let Some(bytes) = self.read(FILE)? else {
+            return Ok(None);
+        };
+        let broken = |why: String| {
+            Error::new(
+                ErrorKind::State,
+                format!("{}: {why}", self.path.join(FILE).display()),
+            )
+            .with_hint("delete --force removes the container")
+        };
+        let version = serde_json::from_slice::<Version>(&bytes)
+            .map_err(|error| broken(error.to_string()))?
+            .version;
+        if version != VERSION {
+            return Err(broken(format!(
+                "version {version} of the record, this runtime reads version {VERSION}"
+            )));
+        }
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| broken(error.to_string()))
+    }
+
+    /// Removes a file of the directory; a missing one is fine.
+    pub(crate) fn unlink(&self, name: &str) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::os(format!("unlink({:?})", self.path.join(name)), errno)),
+        }
+    }
+
+    /// Removes the directory with all that is in it.
+    pub(crate) fn remove(self) -> Result<()> {
+        match std::fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::os(format!("remove({:?})", self.path), error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+/// Keeps other operations on the container out until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(#[allow(dead_code, reason = "held for its drop")] OwnedFd);
+
+/// Makes the state directory, 0700, and what is missing above it.
+fn make_root(root: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(root)
+        .map_err(|error| Error::os(format!("mkdir({root:?}, 0700)"), error))
+}
+
+impl Record {
+    /// A record of a container that is being made.
+    pub(crate) fn new(
+        id: ContainerId,
+        oci_version: String,
+        bundle: PathBuf,
+        rootfs: PathBuf,
+    ) -> Result<Self> {
+        Ok(Self {
+            version: VERSION,
+            id,
+            oci_version,
+            status: Status::Creating,
+            creator: ProcessIdentity::own()?,
+            init: None,
+            bundle,
+            rootfs,
+            created: now(),
+            annotations: BTreeMap::new(),
+            owner: rustix::process::geteuid().as_raw(),
+            own_pid_namespace: true,
+            cgroup: None,
+            poststart: Vec::new(),
+            poststop: Vec::new(),
+            start: Vec::new(),
+        })
+    }
+}
+
+/// The time as RFC 3339 in UTC with nanoseconds.
+fn now() -> String {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    rfc3339(since.as_secs(), since.subsec_nanos())
+}
+
+/// Civil date from days since 1970 (the proleptic Gregorian calendar in eras of 400 years).
+fn rfc3339(seconds: u64, nanoseconds: u32) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc3339() {
+        assert_eq!(rfc3339(0, 0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(rfc3339(951_782_400, 5), "2000-02-29T00:00:00.000000005Z");
+        assert_eq!(
+            rfc3339(1_795_219_199, 999_999_999),
+            "2026-11-20T23:59:59.999999999Z"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! Waiting for and ending processes by their descriptors.
+#![allow(
+    unsafe_code,
+    reason = "kill(2) of a process group and waitid(2) of a descriptor"
+)]
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crate::state::Exit;
+
+/// How the child behind the descriptor ended; waits for it. [`Exit::Unknown`] where somebody else reaped it, or where it
+/// is no child of this process.
+pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
+    // SAFETY: all zeroes is a valid siginfo_t; waitid fills it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: the descriptor is open and the structure ours.
+        // JUSTIFICATION: rustix's waitid hides the code of a stopped or trapped child, and nix has no P_PIDFD for it.
+        let result = unsafe {
+            libc::waitid(
+                libc::P_PIDFD,
+                pidfd.as_raw_fd().cast_unsigned(),
+                &raw mut info,
+                libc::WEXITED | libc::__WALL,
+            )
+        };
+        if result == 0 {
+            break;
+        }
+        if std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
+            return Exit::Unknown;
+        }
+    }
+    // SAFETY: waitid succeeded, so the fields of a child's end are set.
+    let status = unsafe { info.si_status() };
+    match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status),
+        _ => Exit::Signal(status),
+    }
+}
+
+/// Reaps a child that has ended or is about to.
+pub(crate) fn reap(pidfd: &OwnedFd) {
+    exit_of(pidfd);
+}
+
+/// Kills the processes of the group that a session leader of ours leads; the leader is not reaped yet, so its number is
+/// still its own.
+pub(crate) fn kill_session(leader: i32) {
+    if leader > 1 {
+        // SAFETY: a signal, no memory.
+        unsafe { libc::kill(-leader, libc::SIGKILL) };
+        // SAFETY: as above; for a leader that has not made its group yet.
+        unsafe { libc::kill(leader, libc::SIGKILL) };
+    }
+}
+
+/// Reaps the process behind the descriptor if it is an ended child of ours; never waits.
+pub(crate) fn reap_if_child(pidfd: &OwnedFd) {
+    // SAFETY: as in `exit_of`.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+        libc::waitid(
+            libc::P_PIDFD,
+            pidfd.as_raw_fd().cast_unsigned(),
+            &raw mut info,
+            options,
+        );
+    }
+}
+
+/// pidfd_send_signal(2) of any number, 0 included.
+///
+/// # Errors
+/// What the call said.
+pub(crate) fn signal(pidfd: &OwnedFd, number: i32) -> std::io::Result<()> {
+    // SAFETY: no structure is passed.
+    // JUSTIFICATION: rustix refuses the numbers of real-time signals and 0.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            number,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
