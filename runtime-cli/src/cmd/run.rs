@@ -81,7 +81,11 @@ fn foreground(
     if adopt {
         signals.adopt_orphans().map_err(beside)?;
     }
-    let (container, proxy, mut terminal) = begin(session, launch, request, delete).map_err(starting)?;
+    let (container, proxy, mut terminal) =
+        begin(session, launch, request, delete).map_err(|error| match error.kind() {
+            ErrorKind::Program if error.call().is_some() => Failure::program(error),
+            _ => starting(error),
+        })?;
     let exit = signals::attend(session, &container, &signals, terminal.as_mut(), proxy.as_ref());
     if let Some(terminal) = terminal {
         terminal.finish();

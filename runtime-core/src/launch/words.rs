@@ -20,8 +20,9 @@ pub(crate) fn failure(line: Option<&Line>, frame: &Frame) -> Error {
         }
         Action::Init(Step::Exec { args, .. }) => {
             let name = args.first().map(ToString::to_string).unwrap_or_default();
-            return Error::new(ErrorKind::Program, format!("exec {name}: {}", strerror(errno)))
-                .with_errno(errno);
+            // With a call, unlike a name that was not found: the container was ready and the kernel refused.
+            return Error::os(format!("exec {name}"), std::io::Error::from_raw_os_error(errno))
+                .with_kind(ErrorKind::Program);
         }
         Action::Init(Step::Hook { path, .. }) => {
             return Error::new(
