@@ -33,8 +33,8 @@ impl Failure {
         }
     }
 
-    /// The kernel refused the program itself, when all was ready and somebody waits for its exit code: one bare line
-    /// and 255, as when the program's side of runc says it (run.bats, "execve error").
+    /// The kernel refused the program itself, when all was ready: one bare line and 255, as when the program's side of
+    /// runc says it (run.bats, "execve error").
     pub(crate) fn program(error: Error) -> Self {
         Self {
             error,

@@ -59,7 +59,10 @@ fn beside(error: Error) -> Failure {
 }
 
 fn starting(error: Error) -> Failure {
-    Failure::starting("runc run", error)
+    match error.kind() {
+        ErrorKind::Exec => Failure::program(error),
+        _ => Failure::starting("runc run", error),
+    }
 }
 
 fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Launch, CreateRequest)> {
@@ -81,11 +84,7 @@ fn foreground(
     if adopt {
         signals.adopt_orphans().map_err(beside)?;
     }
-    let (container, proxy, mut terminal) =
-        begin(session, launch, request, delete).map_err(|error| match error.kind() {
-            ErrorKind::Program if error.call().is_some() => Failure::program(error),
-            _ => starting(error),
-        })?;
+    let (container, proxy, mut terminal) = begin(session, launch, request, delete).map_err(starting)?;
     let exit = signals::attend(session, &container, &signals, terminal.as_mut(), proxy.as_ref());
     if let Some(terminal) = terminal {
         terminal.finish();

@@ -75,6 +75,7 @@ pub(crate) mod number {
     pub(crate) const CAPGET: usize = 90;
     pub(crate) const CAPSET: usize = 91;
     pub(crate) const PERSONALITY: usize = 92;
+    pub(crate) const PRLIMIT: usize = 261;
     pub(crate) const EXIT_GROUP: usize = 94;
     pub(crate) const WAITID: usize = 95;
     pub(crate) const UNSHARE: usize = 97;

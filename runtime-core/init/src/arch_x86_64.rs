@@ -74,6 +74,7 @@ pub(crate) mod number {
     pub(crate) const CAPGET: usize = 125;
     pub(crate) const CAPSET: usize = 126;
     pub(crate) const PERSONALITY: usize = 135;
+    pub(crate) const PRLIMIT: usize = 302;
     pub(crate) const FSTATFS: usize = 138;
     pub(crate) const PIVOT_ROOT: usize = 155;
     pub(crate) const PRCTL: usize = 157;

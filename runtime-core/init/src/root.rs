@@ -57,9 +57,11 @@ pub(crate) fn move_over(root: Handle) -> Outcome {
     let mut own = [0; PATH_MAX];
     let length = files::read_link(Handle::CWD, link.c_str(), &mut own)?;
     let own = own.get(..length).unwrap_or_default();
+    // Open before its mount goes.
+    let about_self = files::open(Handle::CWD, c"/proc/self", DIRECTORY, 0, 0)?;
     let mut covered = 0;
     for _ in 0..MAX_MOUNTS {
-        let Some(place) = next_powerful_mount(own, covered)? else {
+        let Some(place) = next_powerful_mount(about_self.at(), own, covered)? else {
             break;
         };
         mounts::set_propagation_of(place.c_str(), mounts::SLAVE_TREE)?;
@@ -82,8 +84,8 @@ fn cover(place: &CStr) -> Outcome {
 }
 
 /// The path of the procfs or sysfs mount that comes after `skip` others, not counting those below `own`.
-fn next_powerful_mount(own: &[u8], mut skip: usize) -> Outcome<Option<Path>> {
-    let file = files::open(Handle::CWD, c"/proc/self/mountinfo", open::READ, 0, 0)?;
+fn next_powerful_mount(about_self: Handle, own: &[u8], mut skip: usize) -> Outcome<Option<Path>> {
+    let file = files::open(about_self, c"mountinfo", open::READ, 0, 0)?;
     let mut line = MountLine::new();
     let mut buffer = [0; 1024];
     loop {

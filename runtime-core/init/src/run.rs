@@ -393,6 +393,7 @@ impl Init {
             }
             Step::IoPriority { value } => identity::set_io_priority(value),
             Step::Personality { persona } => identity::set_personality(persona),
+            Step::Rlimit { resource, soft, hard } => process::limit(resource, soft, hard),
             Step::Umask { mask } => {
                 process::set_umask(mask);
                 Ok(())

@@ -266,6 +266,8 @@ steps! {
     81 WaitStart { listener: Fd }
     /// seccomp(2) with this filter (struct sock_filter) and flags.
     82 Seccomp { filter: Blob, flags: U32 }
+    /// prlimit64(2) of this process: the limit of this RLIMIT_* number.
+    84 Rlimit { resource: U32, soft: U64, hard: U64 }
     /// Say Starting, close everything above the first 3 + `keep` descriptors, execve(2) the program found. With
     /// `home` not NO_HOME the environment gets HOME of that uid from the container's /etc/passwd, else `/`.
     83 Exec { args: Strs, env: Strs, home: U32, keep: U32 }

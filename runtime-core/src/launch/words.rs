@@ -20,9 +20,8 @@ pub(crate) fn failure(line: Option<&Line>, frame: &Frame) -> Error {
         }
         Action::Init(Step::Exec { args, .. }) => {
             let name = args.first().map(ToString::to_string).unwrap_or_default();
-            // With a call, unlike a name that was not found: the container was ready and the kernel refused.
-            return Error::os(format!("exec {name}"), std::io::Error::from_raw_os_error(errno))
-                .with_kind(ErrorKind::Program);
+            return Error::new(ErrorKind::Exec, format!("exec {name}: {}", strerror(errno)))
+                .with_errno(errno);
         }
         Action::Init(Step::Hook { path, .. }) => {
             return Error::new(
@@ -100,6 +99,9 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
     match step {
         Step::Capabilities { .. } | Step::LimitBounding { .. } if errno == libc::EPERM => error
             .with_hint("the caller itself lacks one of these capabilities; see CapBnd in /proc/self/status"),
+        Step::Rlimit { .. } if errno == libc::EPERM => {
+            error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+        }
         Step::Join { .. } if errno == libc::EPERM => {
             error.with_hint("the namespace belongs to a user namespace that the caller has no power over")
         }

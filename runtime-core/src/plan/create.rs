@@ -6,7 +6,7 @@ use oci_spec::runtime::LinuxPersonalityDomain;
 use runtime_core_program::Text;
 
 use super::mounts::Mounts;
-use super::namespaces::{MOUNT, Namespaces, PID, USER, UTS};
+use super::namespaces::{MOUNT, Namespaces, PID, UTS};
 use super::process::Program;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, devices, hooks, laws};
@@ -119,8 +119,7 @@ impl Plan {
         let cgroup = plan_cgroup(loaded, facts, &request, &mut warnings)?;
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
         let mounts = Mounts::of(spec, facts, &request, &namespaces, paths)?;
-        let can_set_groups = namespaces.privileged() || !namespaces.has(USER) || namespaces.gids().len() > 1;
-        let program = Program::of(process, &request, filter.as_ref(), can_set_groups);
+        let program = Program::of(process, &request, &namespaces, filter.as_ref());
         refuse_unbuilt(loaded, facts)?;
 
         let mut schedule = Schedule::default();
@@ -137,7 +136,7 @@ impl Plan {
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
         }
-        namespaces.enter(&mut schedule);
+        namespaces.enter(&mut schedule, |schedule| program.oom_score(schedule));
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
@@ -160,7 +159,7 @@ impl Plan {
         mounts.protect(&mut schedule)?;
         program.identity(&mut schedule)?;
 
-        program.created(&mut schedule)?;
+        program.created(&mut schedule);
         hand_over(&mut schedule, &request);
         if request.start_by == StartBy::Caller {
             schedule.parent(ParentStep::Release, "(run)");

@@ -289,6 +289,11 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Personality { persona } => write!(f, "personality {persona:#x}"),
         Step::Umask { mask } => write!(f, "umask {mask:03o}"),
         Step::LimitBounding { keep } => write!(f, "limit the bounding set to {keep:#x}"),
+        Step::Rlimit { resource, soft, hard } => write!(
+            f,
+            "limit {} to {soft}:{hard}",
+            super::process::rlimit_name(*resource)
+        ),
         Step::User { uid, gid, groups, .. } => write!(f, "become uid {uid} gid {gid} groups {groups:?}"),
         Step::WorkDir { path, .. } => write!(f, "change directory to {path}"),
         Step::Capabilities { effective, .. } => write!(f, "keep the capabilities {effective:#x}"),

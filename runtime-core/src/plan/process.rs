@@ -4,9 +4,11 @@ use oci_spec::runtime::{
     IOPriorityClass, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimitType,
     Process, Scheduler,
 };
+use runtime_core_program::Text;
 use runtime_core_program::step::NO_HOME;
 
 use super::create::{PlanRequest, StartBy, text, texts};
+use super::namespaces::{Namespaces, USER};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::seccomp::Filter;
@@ -25,14 +27,15 @@ pub(super) struct Program<'a> {
     env: Vec<String>,
     filter: Option<&'a Filter>,
     can_set_groups: bool,
+    parent_sets_limits: bool,
 }
 
 impl<'a> Program<'a> {
     pub(super) fn of(
         process: &'a Process,
         request: &'a PlanRequest,
+        namespaces: &Namespaces,
         filter: Option<&'a Filter>,
-        can_set_groups: bool,
     ) -> Self {
         let mut env = deduplicated(process.env().as_deref().unwrap_or_default());
         // systemd's protocol: the program is pid 1 of its own world, or at least the one that was meant.
@@ -55,7 +58,8 @@ impl<'a> Program<'a> {
             request,
             env,
             filter,
-            can_set_groups,
+            can_set_groups: namespaces.privileged() || !namespaces.has(USER) || namespaces.gids().len() > 1,
+            parent_sets_limits: namespaces.parent_sets_limits(),
         }
     }
 
@@ -79,6 +83,67 @@ impl<'a> Program<'a> {
 
     fn no_new_privileges(&self) -> bool {
         self.process.no_new_privileges().unwrap_or(false)
+    }
+
+    /// The OOM score, while init is still who its parent is: raising it is everybody's right, lowering it the parent's.
+    pub(super) fn oom_score(&self, schedule: &mut Schedule) {
+        let Some(value) = self.process.oom_score_adj() else {
+            return;
+        };
+        let field = "process.oomScoreAdj";
+        if self.parent_sets_limits {
+            schedule.parent(ParentStep::OomScore { value }, field);
+        } else if let Some(path) = Text::new("/proc/self/oom_score_adj") {
+            schedule.init(
+                Step::WriteSelf {
+                    path,
+                    value: value.to_string().into_bytes(),
+                },
+                field,
+            );
+        }
+    }
+
+    /// Resource limits: the last thing before the identity changes, so that init itself is not hit by them.
+    fn limits(&self, schedule: &mut Schedule) {
+        let limits = self
+            .process
+            .rlimits()
+            .iter()
+            .flatten()
+            .enumerate()
+            .map(|(position, limit)| {
+                let (name, resource) = rlimit(limit.typ());
+                (
+                    name,
+                    resource,
+                    limit.soft(),
+                    limit.hard(),
+                    format!("process.rlimits[{position}]"),
+                )
+            });
+        if !self.parent_sets_limits {
+            for (_, resource, soft, hard, field) in limits {
+                schedule.init(Step::Rlimit { resource, soft, hard }, field);
+            }
+            return;
+        }
+        let steps: Vec<_> = limits
+            .map(|(name, resource, soft, hard, field)| {
+                (
+                    ParentStep::Rlimit {
+                        resource,
+                        name: name.to_owned(),
+                        soft,
+                        hard,
+                    },
+                    field,
+                )
+            })
+            .collect();
+        if !steps.is_empty() {
+            schedule.barrier("process.rlimits", steps);
+        }
     }
 
     /// The standard descriptors.
@@ -219,6 +284,7 @@ impl<'a> Program<'a> {
             "process.cwd",
         );
         schedule.init(Step::OwnStdio { uid: user.uid() }, "process.user.uid");
+        self.limits(schedule);
         let groups = user.additional_gids().as_deref().unwrap_or_default();
         if !self.can_set_groups && !groups.is_empty() {
             return Err(Error::spec(
@@ -298,29 +364,13 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// The moment when the container is created, and what the parent does with a process that will not change any more.
-    pub(super) fn created(&self, schedule: &mut Schedule) -> Result<()> {
+    /// The moment when the container is created.
+    pub(super) fn created(&self, schedule: &mut Schedule) {
         let listener = match self.request.start_by {
             StartBy::Socket => FdName::Listener,
             StartBy::Caller => FdName::Absent,
         };
         schedule.init(Step::WaitStart { listener }, "(start)");
-        if let Some(value) = self.process.oom_score_adj() {
-            schedule.parent(ParentStep::OomScore { value }, "process.oomScoreAdj");
-        }
-        for (position, limit) in self.process.rlimits().iter().flatten().enumerate() {
-            let (name, resource) = rlimit(limit.typ());
-            schedule.parent(
-                ParentStep::Rlimit {
-                    resource,
-                    name: name.to_owned(),
-                    soft: limit.soft(),
-                    hard: limit.hard(),
-                },
-                format!("process.rlimits[{position}]"),
-            );
-        }
-        Ok(())
     }
 
     /// From start to the program.
@@ -394,24 +444,62 @@ fn scheduler(asked: &Scheduler) -> Result<Step> {
     })
 }
 
+/// The name of a resource by its number.
+pub(super) fn rlimit_name(number: u32) -> &'static str {
+    RLIMITS
+        .iter()
+        .find(|(_, _, known)| *known == number)
+        .map_or("RLIMIT", |(_, name, _)| name)
+}
+
 /// The name and number of a resource.
 fn rlimit(kind: PosixRlimitType) -> (&'static str, u32) {
-    match kind {
-        PosixRlimitType::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
-        PosixRlimitType::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
-        PosixRlimitType::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
-        PosixRlimitType::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
-        PosixRlimitType::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
-        PosixRlimitType::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
-        PosixRlimitType::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
-        PosixRlimitType::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
-        PosixRlimitType::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
-        PosixRlimitType::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
-        PosixRlimitType::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
-        PosixRlimitType::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
-        PosixRlimitType::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
-        PosixRlimitType::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
-        PosixRlimitType::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
-        PosixRlimitType::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
-    }
+    RLIMITS
+        .iter()
+        .find(|(known, ..)| *known == kind)
+        .map_or(("RLIMIT", u32::MAX), |(_, name, number)| (name, *number))
 }
+
+/// The resources of setrlimit(2).
+const RLIMITS: [(PosixRlimitType, &str, u32); 16] = [
+    (PosixRlimitType::RlimitCpu, "RLIMIT_CPU", libc::RLIMIT_CPU),
+    (PosixRlimitType::RlimitFsize, "RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+    (PosixRlimitType::RlimitData, "RLIMIT_DATA", libc::RLIMIT_DATA),
+    (PosixRlimitType::RlimitStack, "RLIMIT_STACK", libc::RLIMIT_STACK),
+    (PosixRlimitType::RlimitCore, "RLIMIT_CORE", libc::RLIMIT_CORE),
+    (PosixRlimitType::RlimitRss, "RLIMIT_RSS", libc::RLIMIT_RSS),
+    (PosixRlimitType::RlimitNproc, "RLIMIT_NPROC", libc::RLIMIT_NPROC),
+    (
+        PosixRlimitType::RlimitNofile,
+        "RLIMIT_NOFILE",
+        libc::RLIMIT_NOFILE,
+    ),
+    (
+        PosixRlimitType::RlimitMemlock,
+        "RLIMIT_MEMLOCK",
+        libc::RLIMIT_MEMLOCK,
+    ),
+    (PosixRlimitType::RlimitAs, "RLIMIT_AS", libc::RLIMIT_AS),
+    (PosixRlimitType::RlimitLocks, "RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+    (
+        PosixRlimitType::RlimitSigpending,
+        "RLIMIT_SIGPENDING",
+        libc::RLIMIT_SIGPENDING,
+    ),
+    (
+        PosixRlimitType::RlimitMsgqueue,
+        "RLIMIT_MSGQUEUE",
+        libc::RLIMIT_MSGQUEUE,
+    ),
+    (PosixRlimitType::RlimitNice, "RLIMIT_NICE", libc::RLIMIT_NICE),
+    (
+        PosixRlimitType::RlimitRtprio,
+        "RLIMIT_RTPRIO",
+        libc::RLIMIT_RTPRIO,
+    ),
+    (
+        PosixRlimitType::RlimitRttime,
+        "RLIMIT_RTTIME",
+        libc::RLIMIT_RTTIME,
+    ),
+];

@@ -350,6 +350,13 @@ pub(crate) fn unshare(namespaces: u64) -> Outcome {
     unsafe { invoke!(Unshare, UNSHARE, namespaces) }.map(drop)
 }
 
+/// Sets a limit of this process.
+pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> Outcome {
+    let limit = [soft, hard];
+    // SAFETY: the kernel reads two words, the layout of struct rlimit64; no old limit is asked for, 0 is this process.
+    unsafe { invoke!(Prlimit, PRLIMIT, 0usize, resource, limit.as_ptr(), 0usize) }.map(drop)
+}
+
 pub(crate) fn set_umask(mask: u32) {
     // SAFETY: umask takes a number and cannot fail.
     let _ = unsafe { invoke!(None, UMASK, mask) };
