@@ -74,7 +74,7 @@ impl Signals {
 pub(crate) fn attend(
     session: &Session,
     container: &Container,
-    signals: &mut Signals,
+    signals: &Signals,
     mut terminal: Option<&mut Terminal>,
     mut proxy: Option<&Proxy>,
 ) -> Result<Exit> {

@@ -6,13 +6,9 @@ use crate::args::{Command, Flag, Matches};
 use crate::cmd::launch::{self, Launch};
 use crate::fail::{Failure, Outcome};
 use crate::notify::Proxy;
-use crate::output::err;
 use crate::session::Session;
 use crate::signals::{self, Signals};
 use crate::terminal::Terminal;
-
-/// The exit code of a program that the kernel refused to execute, runc's.
-const NOT_EXECUTED: u8 = 255;
 
 const FLAGS: &[Flag] = &[
     launch::BUNDLE,
@@ -45,50 +41,51 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
-    let outcome = if matches.has("detach") {
-        detached(session, matches)
-    } else {
-        foreground(session, matches)
-    };
-    match outcome {
-        // As runc: the container was there, its program could not be executed, and that is the container's own output.
-        Err(error) if error.kind() == ErrorKind::Exec => {
-            err(&format!("{error}\n"));
-            Ok(NOT_EXECUTED)
-        }
-        outcome => outcome.map_err(|error| Failure::launch("runc run", error)),
-    }
-}
-
-fn detached(session: &Session, matches: &Matches) -> Result<u8> {
-    session.creating_runtime()?;
-    let launch = Launch::from(matches)?;
-    let request = launch.request(session, true)?;
-    let (container, proxy, _) = begin(session, &launch, request, !matches.has("keep"))?;
-    if let Some(proxy) = proxy {
-        proxy.wait_ready(&session.log, &container)?;
-    }
-    Ok(0)
-}
-
-fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
-    session.creating_runtime()?;
-    let launch = Launch::from(matches)?;
-    let request = launch.request(session, false)?;
+    let detach = matches.has("detach");
+    let (launch, request) = prepare(session, matches, detach).map_err(beside)?;
     let delete = !matches.has("keep");
-    // From here on signals are for the container; those that come before it runs wait in the descriptor.
-    let mut signals = Signals::take()?;
-    if !matches.has("no-subreaper") {
-        signals.adopt_orphans()?;
+    if detach {
+        let (container, proxy, _) = begin(session, &launch, request, delete).map_err(starting)?;
+        if let Some(proxy) = proxy {
+            proxy.wait_ready(&session.log, &container).map_err(beside)?;
+        }
+        return Ok(0);
     }
-    let (container, proxy, mut terminal) = begin(session, &launch, request, delete)?;
-    let exit = signals::attend(
-        session,
-        &container,
-        &mut signals,
-        terminal.as_mut(),
-        proxy.as_ref(),
-    );
+    foreground(session, &launch, request, delete, !matches.has("no-subreaper"))
+}
+
+fn beside(error: Error) -> Failure {
+    Failure::beside("runc run", error)
+}
+
+fn starting(error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Exec => Failure::program(error),
+        _ => Failure::starting("runc run", error),
+    }
+}
+
+fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Launch, CreateRequest)> {
+    session.creating_runtime()?;
+    let launch = Launch::from(matches)?;
+    let request = launch.request(session, detach)?;
+    Ok((launch, request))
+}
+
+fn foreground(
+    session: &Session,
+    launch: &Launch,
+    request: CreateRequest,
+    delete: bool,
+    adopt: bool,
+) -> Outcome {
+    // From here on signals are for the container; those that come before it runs wait in the descriptor.
+    let mut signals = Signals::take().map_err(beside)?;
+    if adopt {
+        signals.adopt_orphans().map_err(beside)?;
+    }
+    let (container, proxy, mut terminal) = begin(session, launch, request, delete).map_err(starting)?;
+    let exit = signals::attend(session, &container, &signals, terminal.as_mut(), proxy.as_ref());
     if let Some(terminal) = terminal {
         terminal.finish();
     }
@@ -103,17 +100,19 @@ fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
             Err(error) => session.log.warn(format_args!("{error}")),
         }
     }
-    Ok(match exit? {
-        Exit::Code(code) => u8::try_from(code & 0xff).unwrap_or(u8::MAX),
-        Exit::Signal(signal) => u8::try_from((128 + signal) & 0xff).unwrap_or(u8::MAX),
+    code(exit.map_err(beside)?).map_err(beside)
+}
+
+/// The exit code that tells how the program ended.
+fn code(exit: Exit) -> Result<u8> {
+    match exit {
+        Exit::Code(code) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+        Exit::Signal(signal) => Ok(u8::try_from((128 + signal) & 0xff).unwrap_or(u8::MAX)),
         Exit::Unknown => {
-            return Err(Error::new(
-                ErrorKind::System,
-                "the container has ended, but another process reaped it",
-            )
-            .with_hint("is SIGCHLD ignored, or does another thread wait for children?"));
+            let message = "the container has ended, but another process reaped it";
+            Err(Error::new(ErrorKind::System, message).with_hint("does this process ignore SIGCHLD?"))
         }
-    })
+    }
 }
 
 /// Makes the container and starts its program: in one call where nothing has to happen in between.
@@ -156,5 +155,18 @@ fn begin(
             }
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_the_shells() {
+        assert_eq!(code(Exit::Code(0)).ok(), Some(0));
+        assert_eq!(code(Exit::Code(255)).ok(), Some(255));
+        assert_eq!(code(Exit::Signal(9)).ok(), Some(137));
+        assert!(code(Exit::Unknown).is_err());
     }
 }
