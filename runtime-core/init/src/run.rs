@@ -134,6 +134,7 @@ impl Init {
     }
 
     /// Meeting the parent, or whoever starts the container.
+    #[inline(never)]
     fn meet(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::Tell {} => {
@@ -158,6 +159,7 @@ impl Init {
     }
 
     /// Namespaces, cgroups, what others may do with this process.
+    #[inline(never)]
     fn isolate(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::CloseStray { keep } => namespaces::close_stray(keep, self.report.socket()),
@@ -185,6 +187,7 @@ impl Init {
     }
 
     /// The tree of mounts.
+    #[inline(never)]
     fn mount(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::Propagation { path, flags } => mounts::propagate(path, flags),
@@ -258,6 +261,7 @@ impl Init {
     }
 
     /// Files of the root, what hides and protects them, and the change into it.
+    #[inline(never)]
     fn furnish(&mut self, step: Step<'static>) -> Outcome {
         let root = self.root();
         match step {
@@ -306,6 +310,7 @@ impl Init {
     }
 
     /// The container's settings, hooks, terminal and descriptors.
+    #[inline(never)]
     fn equip(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::OpenProc {} => {
@@ -363,6 +368,7 @@ impl Init {
     }
 
     /// Becoming the program.
+    #[inline(never)]
     fn become_program(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::NewKeyring { name } => credentials::new_keyring(name),
