@@ -243,16 +243,14 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Option<(Frame, Option<OwnedFd>)
     let mut bytes = [0; FRAME_LEN];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let result = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    );
-    let length = match result {
-        Ok(message) => message.bytes,
-        Err(rustix::io::Errno::CONNRESET) => 0,
-        Err(error) => panic!("no frame in time: {error}"),
+    let length = loop {
+        let spans = &mut [IoSliceMut::new(&mut bytes)];
+        match rustix::net::recvmsg(socket, spans, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(message) => break message.bytes,
+            Err(rustix::io::Errno::CONNRESET) => break 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("no frame in time: {error}"),
+        }
     };
     if length == 0 {
         return None;
