@@ -11,7 +11,7 @@ use crate::masks::{self, Masks};
 use crate::mounts::{self, Bind, Change, Filesystem};
 use crate::nodes::{self, Node};
 use crate::report::Report;
-use crate::start::{self, Starters};
+use crate::start;
 use crate::sys::identity::{Scheduling, Sets};
 use crate::sys::{Fd, Handle, identity, process};
 use crate::terminal::{self, Console};
@@ -23,7 +23,8 @@ const CLONE_NEWUSER: u32 = 0x1000_0000;
 /// What the steps leave for one another.
 struct Init {
     report: Report,
-    starters: Starters,
+    /// Whether a user namespace was entered.
+    inside: bool,
     /// Whether a namespace was joined in which others are already.
     joined: bool,
     /// Whether others may trace this process.
@@ -44,10 +45,7 @@ struct Init {
 pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
     let mut init = Init {
         report,
-        starters: Starters {
-            owner: identity::effective_uid(),
-            inside: false,
-        },
+        inside: false,
         joined: false,
         dumpable: true,
         borrowed: None,
@@ -152,7 +150,7 @@ impl Init {
             }
             Step::WaitStart { listener } => {
                 let listener = (listener >= 0).then(|| Fd::own(listener));
-                start::wait(&mut self.report, listener, &self.starters)
+                start::wait(&mut self.report, listener, self.inside)
             }
             _ => Err(Failure::malformed()),
         }
@@ -170,13 +168,13 @@ impl Init {
             Step::NewSession {} => process::new_session(),
             Step::Join { namespace, kind } => {
                 self.joined = true;
-                self.starters.inside |= kind == CLONE_NEWUSER;
+                self.inside |= kind == CLONE_NEWUSER;
                 process::join(Fd::own(namespace).at(), kind)
             }
             Step::Unshare { namespaces } => process::unshare(namespaces),
             Step::Fork {} => namespaces::fork(&self.report),
             Step::BecomeRoot { drop_groups } => {
-                self.starters.inside = true;
+                self.inside = true;
                 namespaces::become_root(drop_groups, self.dumpable)
             }
             Step::EnterTime { offsets } => namespaces::enter_time(offsets, !self.joined),

@@ -177,13 +177,18 @@ impl Init {
 
     /// Waits for Starting and the end of file behind it, and gives what the program printed.
     #[track_caller]
-    pub(crate) fn output(mut self) -> String {
-        let mut text = String::new();
+    pub(crate) fn output(self) -> String {
         let (frame, _) = self.receive().expect("a frame, not the end of file");
         assert_eq!(frame.kind, FrameKind::Starting, "{frame:?}");
         if let Some((frame, _)) = self.receive() {
             panic!("{frame:?}");
         }
+        self.rest()
+    }
+
+    /// What the program printed.
+    pub(crate) fn rest(mut self) -> String {
+        let mut text = String::new();
         self.stdout.take().unwrap().read_to_string(&mut text).unwrap();
         text
     }

@@ -13,3 +13,4 @@ mod protocol;
 mod races;
 mod start;
 mod terminal;
+mod userns;

@@ -181,13 +181,6 @@ pub(crate) fn set_uid(uid: u32) -> Outcome {
     unsafe { invoke!(Setresuid, SETRESUID, uid, uid, uid) }.map(drop)
 }
 
-pub(crate) fn effective_uid() -> u32 {
-    // SAFETY: geteuid has no arguments and cannot fail.
-    let uid = unsafe { invoke!(None, GETEUID) };
-    #[allow(clippy::cast_possible_truncation, reason = "uids have 32 bits")]
-    uid.map_or(u32::MAX, |uid| uid as u32)
-}
-
 /// Joins a new session keyring; gives its number.
 pub(crate) fn join_keyring(name: &CStr) -> Outcome<usize> {
     // SAFETY: the kernel reads the name.
