@@ -66,7 +66,6 @@ pub(crate) mod number {
     pub(crate) const FCHDIR: usize = 81;
     pub(crate) const FCHMOD: usize = 91;
     pub(crate) const UMASK: usize = 95;
-    pub(crate) const GETEUID: usize = 107;
     pub(crate) const SETSID: usize = 112;
     pub(crate) const SETGROUPS: usize = 116;
     pub(crate) const SETRESUID: usize = 117;

@@ -63,7 +63,7 @@ fn run_with(hook: &Hook<'_>, output: Option<Handle>) -> Outcome {
             let mut bytes = [0; REASON];
             for (slot, word) in bytes
                 .chunks_exact_mut(4)
-                .zip([failure.call as u32, failure.errno])
+                .zip([failure.call as u32, failure.errno.into()])
             {
                 slot.copy_from_slice(&word.to_le_bytes());
             }
@@ -170,7 +170,8 @@ fn judge(outcome: Outcome<End>, running: &Running, reason: Handle) -> Outcome {
     if matches!(files::read(reason, &mut bytes), Ok(REASON)) {
         let (call, errno) = bytes.split_at(4);
         let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
-        return Err(Failure::os(Call::from_code(word(call)), word(errno)));
+        let errno = u16::try_from(word(errno)).unwrap_or(u16::MAX);
+        return Err(Failure::os(Call::from_code(word(call)), errno));
     }
     match end {
         End::Exit(0) => Ok(()),

@@ -135,8 +135,8 @@ pub(crate) fn failed(line: u32, failure: Failure) -> Frame {
         kind: FrameKind::Failed,
         line,
         call,
-        errno,
-        detail,
+        errno: errno.into(),
+        detail: detail.into(),
         value,
     }
 }

@@ -105,7 +105,7 @@ fn only_named_descriptors_reach_the_program() {
     };
     let mut steps = vec![place];
     steps.extend(shell(
-        "cat <&3; cat <&4; echo; cd /proc/self/fd; ls | tr '\\n' ' '",
+        "cat <&3; cat <&4; echo; n=0; while [ $n -lt 64 ]; do [ -e /proc/self/fd/$n ] && printf '%s ' $n; n=$((n + 1)); done",
     ));
     if let Some(Step::Exec { keep, .. }) = steps.last_mut() {
         *keep = 2;
@@ -113,6 +113,30 @@ fn only_named_descriptors_reach_the_program() {
     let inherited = [a.as_fd(), b.as_fd(), stray.as_fd()];
     let output = Init::start_with(&bytes(&steps), &inherited, Stdio::null()).output();
     assert_eq!(output, "ba\n0 1 2 3 4 ");
+}
+
+#[test]
+fn many_descriptors_are_placed_over_one_another() {
+    // In reverse, so that each stands where another belongs; the report socket is among them.
+    let folder = Folder::new();
+    let files: Vec<fs::File> = (0..40)
+        .map(|number| {
+            fs::write(folder.join(&number.to_string()), format!("{number} ")).unwrap();
+            fs::File::open(folder.join(&number.to_string())).unwrap()
+        })
+        .collect();
+    let fds = files.iter().rev().map(AsRawFd::as_raw_fd).collect();
+    let mut steps = vec![Step::PlaceFds { fds }];
+    steps.extend(shell(
+        "n=3; while [ $n -lt 43 ]; do cat /proc/self/fd/$n; n=$((n + 1)); done",
+    ));
+    if let Some(Step::Exec { keep, .. }) = steps.last_mut() {
+        *keep = 40;
+    }
+    let inherited: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+    let output = Init::start_with(&bytes(&steps), &inherited, Stdio::null()).output();
+    let expected: String = (0..40).rev().map(|number| format!("{number} ")).collect();
+    assert_eq!(output, expected);
 }
 
 #[test]
@@ -253,6 +277,46 @@ fn a_filter_that_allows_all_lets_the_program_run() {
         "grep Seccomp: /proc/self/status; grep NoNewPrivs /proc/self/status",
     ));
     assert_eq!(Init::start(&steps).output(), "Seccomp:\t2\nNoNewPrivs:\t1\n");
+}
+
+#[test]
+fn a_filters_listener_goes_to_the_parent() {
+    if !is_root() {
+        return;
+    }
+    const NOTIFY: u32 = 0x7fc0_0000;
+    const NEW_LISTENER: u32 = 1 << 3;
+    // sethostname is for the listener to judge; the program does not make it.
+    let judged = [
+        &filter(&[], 0)[..8],
+        &filter(&[170], 0)[8..16],
+        &filter(&[], NOTIFY)[8..],
+        &filter(&[], 0x7fff_0000)[8..],
+    ];
+    for directly in [true, false] {
+        let mut steps = vec![Step::Seccomp {
+            filter: judged.concat(),
+            flags: NEW_LISTENER,
+        }];
+        let exec = shell("ls /proc/self/fd | wc -l");
+        steps.insert(usize::from(!directly), exec[0].clone());
+        steps.push(exec[1].clone());
+        let init = Init::start(&steps);
+        let line = if directly { 2 } else { 1 };
+        if directly {
+            init.expect(runtime_core_program::FrameKind::Starting, 3);
+        }
+        let listener = init
+            .expect(runtime_core_program::FrameKind::Descriptor, line)
+            .unwrap();
+        let name = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap();
+        assert_eq!(name.to_str(), Some("anon_inode:seccomp notify"));
+        if !directly {
+            init.expect(runtime_core_program::FrameKind::Starting, 3);
+        }
+        assert!(init.receive().is_none());
+        assert_eq!(init.rest(), "4\n", "three, and the one that ls reads");
+    }
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub(crate) fn texts(list: &[&str]) -> Vec<Text> {
 }
 
 /// Whether the tests can run at all; says so where not.
+#[allow(
+    clippy::print_stderr,
+    reason = "a skipped test must not look like a passed one"
+)]
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -173,13 +177,18 @@ impl Init {
 
     /// Waits for Starting and the end of file behind it, and gives what the program printed.
     #[track_caller]
-    pub(crate) fn output(mut self) -> String {
-        let mut text = String::new();
+    pub(crate) fn output(self) -> String {
         let (frame, _) = self.receive().expect("a frame, not the end of file");
         assert_eq!(frame.kind, FrameKind::Starting, "{frame:?}");
         if let Some((frame, _)) = self.receive() {
             panic!("{frame:?}");
         }
+        self.rest()
+    }
+
+    /// What the program printed.
+    pub(crate) fn rest(mut self) -> String {
+        let mut text = String::new();
         self.stdout.take().unwrap().read_to_string(&mut text).unwrap();
         text
     }
@@ -239,16 +248,14 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Option<(Frame, Option<OwnedFd>)
     let mut bytes = [0; FRAME_LEN];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let result = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    );
-    let length = match result {
-        Ok(message) => message.bytes,
-        Err(rustix::io::Errno::CONNRESET) => 0,
-        Err(error) => panic!("no frame in time: {error}"),
+    let length = loop {
+        let spans = &mut [IoSliceMut::new(&mut bytes)];
+        match rustix::net::recvmsg(socket, spans, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(message) => break message.bytes,
+            Err(rustix::io::Errno::CONNRESET) => break 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("no frame in time: {error}"),
+        }
     };
     if length == 0 {
         return None;

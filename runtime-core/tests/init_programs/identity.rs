@@ -207,33 +207,6 @@ fn the_working_directory_is_inside() {
 }
 
 #[test]
-fn a_user_namespace_is_entered_once_its_maps_are_written() {
-    if !is_root() {
-        return;
-    }
-    let init = Init::start(&[
-        Step::Unshare { namespaces: NEWUSER },
-        Step::Sync {},
-        Step::BecomeRoot { drop_groups: true },
-        Step::Unshare {
-            namespaces: NEWNS | NEWUTS,
-        },
-        Step::Hostname {
-            name: b"userns".to_vec(),
-        },
-        Step::Sync {},
-    ]);
-    init.expect(FrameKind::Reached, 2);
-    for map in ["uid_map", "gid_map"] {
-        fs::write(format!("/proc/{}/{map}", init.child.id()), "0 100000 65536\n").unwrap();
-    }
-    init.go(None);
-    init.expect(FrameKind::Reached, 6);
-    assert_eq!(init.status("Uid"), "100000\t100000\t100000\t100000");
-    assert_eq!(init.status("Groups"), "");
-}
-
-#[test]
 fn the_time_namespace_gets_its_offsets() {
     if !is_root() {
         return;
@@ -258,6 +231,35 @@ fn the_time_namespace_gets_its_offsets() {
     let frame = Init::start(&[offsets(b"nonsense")]).failure();
     assert_eq!((frame.call, frame.errno), (Call::Write, 22));
     drop(stopped(&[offsets(b"")]));
+}
+
+#[test]
+fn a_waiting_init_is_small() {
+    let init = stopped(&[]);
+    let kib = |field: &str| init.status(field).trim_end_matches(" kB").parse::<u32>().unwrap();
+    assert!(
+        kib("RssAnon") <= 64 && kib("VmRSS") <= 256,
+        "{} {} KiB",
+        kib("RssAnon"),
+        kib("VmRSS")
+    );
+}
+
+#[test]
+fn a_cgroup_is_joined_by_its_file() {
+    // The file need not be a cgroup's to see what is written.
+    let folder = Folder::new();
+    let tasks = fs::File::create(folder.join("tasks")).unwrap();
+    use std::os::fd::{AsFd, AsRawFd};
+    let steps = [
+        Step::JoinCgroup {
+            tasks: tasks.as_raw_fd(),
+        },
+        Step::Sync {},
+    ];
+    let init = Init::start_with(&bytes(&steps), &[tasks.as_fd()], std::process::Stdio::null());
+    init.expect(FrameKind::Reached, 2);
+    assert_eq!(fs::read(folder.join("tasks")).unwrap(), b"0");
 }
 
 #[test]

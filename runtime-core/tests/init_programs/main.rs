@@ -10,5 +10,7 @@ mod masks;
 mod mounts;
 mod nodes;
 mod protocol;
+mod races;
 mod start;
 mod terminal;
+mod userns;

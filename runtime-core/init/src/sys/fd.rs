@@ -31,14 +31,14 @@ impl Fd {
     }
 
     /// Leaves the descriptor open, for close_range(2) or execve(2) to close.
-    pub(crate) const fn release(self) -> i32 {
-        let number = self.0;
-        core::mem::forget(self);
-        number
+    pub(crate) fn release(self) -> i32 {
+        core::mem::ManuallyDrop::new(self).0
     }
 }
 
 impl Drop for Fd {
+    // Out of line: there is one on every path out of every step.
+    #[inline(never)]
     fn drop(&mut self) {
         // SAFETY: close takes a number; an error leaves the descriptor closed all the same (close(2)).
         unsafe {

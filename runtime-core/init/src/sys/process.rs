@@ -251,11 +251,12 @@ pub(crate) fn fork(sibling: bool) -> Outcome<Forked> {
 /// This process's number in its own pid namespace.
 pub(crate) fn own_pid() -> u32 {
     // SAFETY: getpid has no arguments and cannot fail.
+    let pid = unsafe { invoke!(None, GETPID) };
     #[allow(
         clippy::cast_possible_truncation,
         reason = "process numbers have at most 22 bits"
     )]
-    unsafe { invoke!(None, GETPID) }.map_or(0, |pid| pid as u32)
+    pid.map_or(0, |pid| pid as u32)
 }
 
 /// Kills a child and the process group that it leads.
