@@ -78,6 +78,7 @@ impl Runtime {
                     record,
                     terminal,
                     pidfd: Some(pidfd),
+                    warnings: plan.warnings,
                 })
             }
             Err(error) => {

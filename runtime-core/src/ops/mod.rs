@@ -121,6 +121,7 @@ pub struct Container {
     record: Record,
     terminal: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
+    warnings: Vec<crate::spec::Warning>,
 }
 
 impl Container {
@@ -135,12 +136,18 @@ impl Container {
             record,
             terminal: None,
             pidfd,
+            warnings: Vec::new(),
         })
     }
 
     /// The container's id.
     pub fn id(&self) -> &ContainerId {
         &self.record.id
+    }
+
+    /// Accepted oddities of the configuration, where this value came from create or run.
+    pub fn warnings(&self) -> &[crate::spec::Warning] {
+        &self.warnings
     }
 
     /// The container's own directory below the state directory.

@@ -6,7 +6,7 @@ use oci_spec::runtime::LinuxPersonalityDomain;
 use runtime_core_program::Text;
 
 use super::mounts::Mounts;
-use super::namespaces::{MOUNT, Namespaces, PID, UTS};
+use super::namespaces::{MOUNT, Namespaces, UTS};
 use super::process::Program;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, devices, hooks, laws};
@@ -168,12 +168,7 @@ impl Plan {
         hooks::start(&mut schedule, spec, &request, &program.env(), program.home())?;
         schedule.lines.extend(exec);
 
-        if !namespaces.has(PID) {
-            warnings.push(crate::spec::Warning::new(
-                "linux.namespaces",
-                "without a pid namespace the container's processes can outlive its init",
-            ));
-        }
+        warnings.extend(program.unraisable());
         let mut plan = Self {
             lines: schedule.lines,
             warnings,

@@ -12,7 +12,8 @@ use super::namespaces::{Namespaces, USER};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::seccomp::Filter;
-use crate::spec::capability::CapabilityMasks;
+use crate::spec::Warning;
+use crate::spec::capability::{self, CapabilityMasks};
 
 /// Where a program without PATH in its environment is searched, as runc does.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -79,6 +80,23 @@ impl<'a> Program<'a> {
             .iter()
             .any(|entry| entry.len() > "HOME=".len() && entry.starts_with("HOME="));
         if given { NO_HOME } else { self.process.user().uid() }
+    }
+
+    /// Ambient capabilities that the kernel will refuse (capabilities(7)); they are left out, as runc does.
+    pub(super) fn unraisable(&self) -> impl Iterator<Item = Warning> {
+        let masks = CapabilityMasks::of(self.process.capabilities().as_ref());
+        let refused = masks.ambient & !(masks.permitted & masks.inheritable);
+        (0..=capability::LAST)
+            .filter(move |number| refused & 1 << number != 0)
+            .map(|number| {
+                let name = capability::name(number).unwrap_or("of that number");
+                Warning::new(
+                    "process.capabilities.ambient",
+                    format!(
+                        "can't raise ambient capability {name}: it is not both permitted and inheritable"
+                    ),
+                )
+            })
     }
 
     fn no_new_privileges(&self) -> bool {
