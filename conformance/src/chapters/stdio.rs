@@ -196,7 +196,7 @@ pub(crate) const TESTS: &[Test] = &[
     }),
     test("preserved-fd-that-is-closed-is-refused", "cli", |case| {
         let bundle = case.bundle(&["/bin/probe"], |_| {})?;
-        let finished = fds_command(case, &bundle, "--preserve-fds 3", "3</etc/passwd")?;
+        let finished = fds_command(case, &bundle, "--preserve-fds 60", "3</etc/passwd")?;
         ensure!(
             finished.code() != 0,
             "run with a closed descriptor in the range succeeded"
