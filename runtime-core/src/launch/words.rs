@@ -159,7 +159,10 @@ fn last_words(output: OwnedFd) -> String {
     let length = file.seek(SeekFrom::End(0)).unwrap_or(0);
     let mut said = Vec::new();
     let read = file.seek(SeekFrom::Start(length.saturating_sub(SHOWN)));
-    if read.and_then(|_| file.take(SHOWN).read_to_end(&mut said)).is_err() {
+    if read
+        .and_then(|_| file.take(SHOWN).read_to_end(&mut said))
+        .is_err()
+    {
         return String::new();
     }
     String::from_utf8_lossy(&said).trim_end().to_owned()

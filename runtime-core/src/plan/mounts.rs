@@ -679,10 +679,13 @@ impl<'a> Mounts<'a> {
                 self.remount(schedule, &field, "/dev", &late)?;
             }
         }
-        let read_only = self.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
+        let read_only = self
+            .spec
+            .root()
+            .as_ref()
+            .and_then(oci_spec::runtime::Root::readonly);
         // Without mounts of its own it would be the host's directory that becomes read-only.
-        if read_only.unwrap_or(false) && self.namespaces.has(MOUNT)
-        {
+        if read_only.unwrap_or(false) && self.namespaces.has(MOUNT) {
             schedule.init(Step::ReadOnlyRoot {}, "root.readonly");
         }
         Ok(())
