@@ -75,8 +75,6 @@ pub(crate) mod number {
     pub(crate) const CAPGET: usize = 90;
     pub(crate) const CAPSET: usize = 91;
     pub(crate) const PERSONALITY: usize = 92;
-    pub(crate) const PRLIMIT: usize = 261;
-    pub(crate) const MEMFD_CREATE: usize = 279;
     pub(crate) const EXIT_GROUP: usize = 94;
     pub(crate) const WAITID: usize = 95;
     pub(crate) const UNSHARE: usize = 97;
@@ -100,9 +98,11 @@ pub(crate) mod number {
     pub(crate) const EXECVE: usize = 221;
     pub(crate) const MMAP: usize = 222;
     pub(crate) const ACCEPT4: usize = 242;
+    pub(crate) const PRLIMIT: usize = 261;
     pub(crate) const SETNS: usize = 268;
     pub(crate) const SCHED_SETATTR: usize = 274;
     pub(crate) const SECCOMP: usize = 277;
+    pub(crate) const MEMFD_CREATE: usize = 279;
     pub(crate) const STATX: usize = 291;
     pub(crate) const PIDFD_SEND_SIGNAL: usize = 424;
     pub(crate) const OPEN_TREE: usize = 428;

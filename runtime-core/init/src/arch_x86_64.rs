@@ -73,8 +73,6 @@ pub(crate) mod number {
     pub(crate) const CAPGET: usize = 125;
     pub(crate) const CAPSET: usize = 126;
     pub(crate) const PERSONALITY: usize = 135;
-    pub(crate) const PRLIMIT: usize = 302;
-    pub(crate) const MEMFD_CREATE: usize = 319;
     pub(crate) const FSTATFS: usize = 138;
     pub(crate) const PIVOT_ROOT: usize = 155;
     pub(crate) const PRCTL: usize = 157;
@@ -103,9 +101,11 @@ pub(crate) mod number {
     pub(crate) const ACCEPT4: usize = 288;
     pub(crate) const DUP3: usize = 292;
     pub(crate) const PIPE2: usize = 293;
+    pub(crate) const PRLIMIT: usize = 302;
     pub(crate) const SETNS: usize = 308;
     pub(crate) const SCHED_SETATTR: usize = 314;
     pub(crate) const SECCOMP: usize = 317;
+    pub(crate) const MEMFD_CREATE: usize = 319;
     pub(crate) const STATX: usize = 332;
     pub(crate) const PIDFD_SEND_SIGNAL: usize = 424;
     pub(crate) const OPEN_TREE: usize = 428;

@@ -6,11 +6,11 @@ use core::ffi::CStr;
 use runtime_core_program::{Call, Texts, detail};
 
 use crate::failure::{Failure, Outcome};
+use crate::home;
 use crate::report::Report;
 use crate::sys::errno::{EAGAIN, EINTR, EPIPE};
 use crate::sys::process::{End, Forked, NANOS, Strings};
 use crate::sys::{self, Fd, Handle, fd, files, process};
-use crate::home;
 use crate::text::{Text, digits};
 
 /// The first descriptor that a hook does not get.
@@ -52,7 +52,10 @@ fn run_with(hook: &Hook<'_>, output: Option<Handle>) -> Outcome {
     let own_pid = digits(process::own_pid(), 10)?;
     // Before the fork, so that the child only makes calls.
     let home = home::variable(hook.home)?;
-    let (args, env) = (Strings::of(hook.args)?, Strings::with(hook.env, home.as_ref().map(Text::c_str))?);
+    let (args, env) = (
+        Strings::of(hook.args)?,
+        Strings::with(hook.env, home.as_ref().map(Text::c_str))?,
+    );
     let (input, feed) = fd::pipe()?;
     let (reason, tell) = fd::pipe()?;
     let deadline =
@@ -88,7 +91,13 @@ fn run_with(hook: &Hook<'_>, output: Option<Handle>) -> Outcome {
 }
 
 /// Turns this process, a child of init, into the hook; it returns only where that fails.
-fn become_hook(hook: &Hook<'_>, input: Handle, output: Option<Handle>, args: &Strings<'_>, env: &Strings<'_>) -> Failure {
+fn become_hook(
+    hook: &Hook<'_>,
+    input: Handle,
+    output: Option<Handle>,
+    args: &Strings<'_>,
+    env: &Strings<'_>,
+) -> Failure {
     let prepared = process::new_session()
         .and_then(|()| fd::place(input, 0))
         .and_then(|()| output.map_or(Ok(()), |output| fd::place(output, 1)))

@@ -12,7 +12,7 @@ const FAILED: usize = 1;
 pub(crate) struct Report {
     /// None while nobody listens: between the end of `create` and the connection of `start`.
     socket: Option<Fd>,
-        line: u32,
+    line: u32,
     /// What goes along with the next failure.
     evidence: Option<Fd>,
 }

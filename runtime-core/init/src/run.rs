@@ -151,6 +151,7 @@ impl Init {
             Step::WaitStart { listener } => {
                 // Whoever gets into this waiting process must find nothing of the host's (CVE-2016-9962).
                 (self.root, self.masks, self.proc, self.borrowed) = (None, None, None, None);
+                namespaces::close_all_but(&[self.report.socket().number(), listener], self.place)?;
                 let listener = (listener >= 0).then(|| Fd::own(listener));
                 start::wait(&mut self.report, listener, self.inside)
             }
@@ -191,7 +192,12 @@ impl Init {
     fn mount(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::Propagation { path, flags } => mounts::propagate(path, flags),
-            Step::OpenRoot { path, lent, clone, detach } => {
+            Step::OpenRoot {
+                path,
+                lent,
+                clone,
+                detach,
+            } => {
                 let lent = if lent {
                     Some(self.borrowed.take().ok_or(Failure::malformed())?)
                 } else {
@@ -332,16 +338,19 @@ impl Init {
                 head,
                 tail,
                 timeout,
-            } => hook::run(&Hook {
-                path,
-                args,
-                env,
-                home,
-                cwd,
-                head,
-                tail,
-                timeout,
-            }, &mut self.report),
+            } => hook::run(
+                &Hook {
+                    path,
+                    args,
+                    env,
+                    home,
+                    cwd,
+                    head,
+                    tail,
+                    timeout,
+                },
+                &mut self.report,
+            ),
             Step::Console {
                 bind,
                 rows,

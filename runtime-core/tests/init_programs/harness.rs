@@ -296,6 +296,7 @@ pub(crate) fn rooted(root: &Folder) -> Vec<Step> {
             path: root.text(),
             lent: false,
             clone: true,
+            detach: false,
         },
     ]
 }

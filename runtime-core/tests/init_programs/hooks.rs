@@ -1,6 +1,7 @@
 //! Hooks: what they get, how they end, how long they may take.
 
 use std::fs;
+use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ fn hook(script: &str) -> Step {
         path: text("/bin/sh"),
         args: texts(&["hook", "-c", script]),
         env: texts(&["PATH=/bin:/usr/bin", "ONE=1"]),
+        home: runtime_core_program::step::NO_HOME,
         cwd: text("/usr"),
         head: b"{\"pid\":".to_vec(),
         tail: b"}".to_vec(),
@@ -160,4 +162,35 @@ fn a_large_state_arrives_whole() {
         fs::read_to_string(out).unwrap().trim(),
         (7 + pid + (1 << 20)).to_string()
     );
+}
+
+#[test]
+fn what_a_failed_hook_printed_goes_with_the_report() {
+    let init = Init::start(&[hook("echo out; echo err >&2; exit 1")]);
+    let (frame, printed) = init.receive().unwrap();
+    assert_eq!((frame.detail, frame.value), (detail::HOOK_EXIT, 1));
+    let mut text = String::new();
+    let mut printed = fs::File::from(printed.unwrap());
+    printed.seek(std::io::SeekFrom::Start(0)).unwrap();
+    printed.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "out\nerr\n");
+    // One that succeeds leaves nothing to the failure of a later step.
+    let init = Init::start(&[hook("echo out"), Step::Pivot {}]);
+    let (frame, printed) = init.receive().unwrap();
+    assert_eq!((frame.line, frame.kind), (2, FrameKind::Failed));
+    assert!(printed.is_none());
+}
+
+#[test]
+fn a_hook_gets_the_home_of_its_user() {
+    let folder = Folder::new();
+    let out = folder.join("out");
+    let home = with(hook(&format!("echo $HOME >{}", out.display())), |hook| {
+        if let Step::Hook { home, .. } = hook {
+            *home = 0;
+        }
+    });
+    let init = Init::start(&[home, Step::Sync {}]);
+    init.expect(FrameKind::Reached, 2);
+    assert_eq!(fs::read_to_string(out).unwrap(), "/root\n");
 }

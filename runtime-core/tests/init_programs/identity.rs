@@ -234,6 +234,19 @@ fn the_time_namespace_gets_its_offsets() {
 }
 
 #[test]
+fn limits_are_the_programs_too() {
+    let limit = |resource, soft, hard| Step::Rlimit { resource, soft, hard };
+    // RLIMIT_NOFILE and RLIMIT_CORE.
+    let steps = all(&[
+        &[limit(7, 33, 44), limit(4, 0, 0)],
+        &shell("ulimit -Sn; ulimit -Hn; ulimit -Hc"),
+    ]);
+    assert_eq!(Init::start(&steps).output(), "33\n44\n0\n");
+    let frame = Init::start(&[limit(7, 44, 33)]).failure();
+    assert_eq!((frame.call.name(), frame.errno), ("prlimit64", 22));
+}
+
+#[test]
 fn a_waiting_init_is_small() {
     let init = stopped(&[]);
     let kib = |field: &str| init.status(field).trim_end_matches(" kB").parse::<u32>().unwrap();

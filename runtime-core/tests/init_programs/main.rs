@@ -2,6 +2,7 @@
 //! (frames, /proc/PID) and from inside (what a shell in the container prints).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod copy_up;
 mod exec;
 mod harness;
 mod hooks;

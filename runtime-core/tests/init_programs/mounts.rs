@@ -8,20 +8,20 @@ use runtime_core_program::{Call, Frame, FrameKind, detail};
 
 use crate::harness::*;
 
-const READ_ONLY: u64 = 1;
+pub(crate) const READ_ONLY: u64 = 1;
 const NO_SUID: u64 = 2;
 const NO_EXEC: u64 = 8;
 const SHARED: u64 = 1 << 20;
 
 /// Runs the steps in a root and stops; the test looks at it from outside.
-fn stopped(root: &Folder, steps: &[Step]) -> Init {
+pub(crate) fn stopped(root: &Folder, steps: &[Step]) -> Init {
     let program = all(&[&rooted(root), steps, &[Step::Pivot {}, Step::Sync {}]]);
     let init = Init::start(&program);
     init.expect(FrameKind::Reached, u32::try_from(program.len()).unwrap());
     init
 }
 
-fn failing(root: &Folder, steps: &[Step]) -> Frame {
+pub(crate) fn failing(root: &Folder, steps: &[Step]) -> Frame {
     Init::start(&all(&[&rooted(root), steps, &[Step::Sync {}]])).failure()
 }
 
@@ -123,78 +123,6 @@ fn setgid_is_inherited_by_directories_made_on_the_way() {
             "{path}"
         );
     }
-}
-
-#[test]
-fn copy_up_keeps_everything() {
-    if !is_root() {
-        return;
-    }
-    let root = Folder::new();
-    let old = root.join("old");
-    fs::create_dir_all(old.join("dir/deep")).unwrap();
-    fs::write(old.join("dir/file"), vec![7; 3_000_000]).unwrap();
-    fs::set_permissions(old.join("dir/file"), fs::Permissions::from_mode(0o6750)).unwrap();
-    fs::set_permissions(old.join("dir"), fs::Permissions::from_mode(0o1777)).unwrap();
-    std::os::unix::fs::chown(old.join("dir/deep"), Some(12), Some(34)).unwrap();
-    symlink("/nowhere/at all", old.join("link")).unwrap();
-    let cwd = rustix::fs::CWD;
-    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o640));
-    rustix::fs::mknodat(cwd, old.join("fifo"), fifo, mode, 0).unwrap();
-    let null = rustix::fs::makedev(1, 3);
-    rustix::fs::mknodat(
-        cwd,
-        old.join("null"),
-        rustix::fs::FileType::CharacterDevice,
-        mode,
-        null,
-    )
-    .unwrap();
-    for number in 0..300 {
-        fs::write(old.join(format!("dir/deep/{number}")), number.to_string()).unwrap();
-    }
-    let flags = flag::COPY_UP | flag::INHERIT_MODE;
-    let mut mount = filesystem("tmpfs", "/old", &[], flags);
-    if let Step::MountFs { attributes, .. } = &mut mount {
-        *attributes = READ_ONLY;
-    }
-    let init = stopped(&root, &[mount]);
-    assert!(init.mounts("/old")[0][5].starts_with("ro"));
-    let copy = init.root("/old");
-    for path in [
-        "dir",
-        "dir/file",
-        "dir/deep",
-        "dir/deep/299",
-        "link",
-        "fifo",
-        "null",
-    ] {
-        let (old, new) = (
-            fs::symlink_metadata(old.join(path)).unwrap(),
-            fs::symlink_metadata(copy.join(path)).unwrap(),
-        );
-        let facts = |m: &fs::Metadata| (m.mode(), m.uid(), m.gid(), m.rdev(), m.mtime(), m.mtime_nsec());
-        assert_eq!(facts(&old), facts(&new), "{path}");
-        assert_ne!(old.dev(), new.dev(), "{path}");
-    }
-    assert_eq!(fs::read(copy.join("dir/file")).unwrap(), vec![7; 3_000_000]);
-    assert_eq!(
-        fs::read_link(copy.join("link")).unwrap().to_str(),
-        Some("/nowhere/at all")
-    );
-    assert_eq!(fs::read_dir(copy.join("dir/deep")).unwrap().count(), 300);
-}
-
-#[test]
-fn copy_up_has_a_limit_of_depth() {
-    if !is_root() {
-        return;
-    }
-    let root = Folder::new();
-    fs::create_dir_all(root.join("old").join("d/".repeat(150))).unwrap();
-    let frame = failing(&root, &[filesystem("tmpfs", "/old", &[], flag::COPY_UP)]);
-    assert_eq!((frame.detail, frame.value), (detail::LIMIT, 128));
 }
 
 #[test]
@@ -430,6 +358,62 @@ fn the_host_stays_as_it_was() {
 }
 
 #[test]
+fn a_detached_root_keeps_its_mounts_to_itself() {
+    if !is_root() {
+        return;
+    }
+    // Without that, what is mounted in a root on a shared mount appears in every namespace that shares it.
+    for detach in [true, false] {
+        let (root, shared) = (Folder::new(), Folder::new());
+        fs::create_dir_all(shared.join("root")).unwrap();
+        let outer = Init::start(&[
+            Step::Unshare { namespaces: NEWNS },
+            Step::Propagation {
+                path: text("/"),
+                flags: PRIVATE_TREE,
+            },
+            Step::OpenRoot {
+                path: shared.text(),
+                lent: false,
+                clone: true,
+                detach: false,
+            },
+            Step::Propagation {
+                path: shared.text(),
+                flags: SHARED,
+            },
+            Step::Sync {},
+        ]);
+        outer.expect(FrameKind::Reached, 5);
+        let namespace = fs::File::open(format!("/proc/{}/ns/mnt", outer.child.id())).unwrap();
+        use std::os::fd::{AsFd, AsRawFd};
+        let path = text(shared.join("root").to_str().unwrap());
+        let steps = [
+            Step::Join {
+                namespace: namespace.as_raw_fd(),
+                kind: u32::try_from(NEWNS).unwrap(),
+            },
+            Step::Unshare { namespaces: NEWNS },
+            Step::OpenRoot {
+                path,
+                lent: false,
+                clone: true,
+                detach,
+            },
+            filesystem("tmpfs", "/t", &[], 0),
+            Step::Sync {},
+        ];
+        let inner = Init::start_with(&bytes(&steps), &[namespace.as_fd()], std::process::Stdio::null());
+        inner.expect(FrameKind::Reached, 5);
+        let leaked = outer
+            .proc("mountinfo")
+            .contains(&format!("{}/root", shared.path().display()));
+        assert_eq!(leaked, !detach);
+        drop(root);
+    }
+}
+
+#[test]
 fn a_lent_mount_is_attached() {
     if !is_root() {
         return;
@@ -453,6 +437,7 @@ fn a_lent_mount_is_attached() {
         path: root.text(),
         lent: true,
         clone: false,
+        detach: false,
     });
     init.expect(FrameKind::Reached, 6);
     assert_eq!(init.mounts(root.path().to_str().unwrap()).len(), 2);

@@ -65,6 +65,7 @@ fn steps_that_lack_an_earlier_one_are_refused() {
             path: text("/"),
             lent: true,
             clone: false,
+            detach: false,
         },
         Step::Exec {
             args: vec![],

@@ -63,6 +63,7 @@ fn start_comes_over_a_connection() {
     let mut init = Init::start_with(&bytes(&steps), &[listener.as_fd()], Stdio::null());
     drop(listener);
     init.expect(FrameKind::Reached, 1);
+    init.go(None);
     assert!(init.receive().is_none(), "create is let go");
     // One that breaks off, one that talks nonsense: the next one can still start the container.
     drop(connect(&path));
@@ -90,6 +91,7 @@ fn a_failure_after_the_start_goes_to_whoever_started() {
     ];
     let init = Init::start_with(&bytes(&steps), &[listener.as_fd()], Stdio::null());
     init.expect(FrameKind::Reached, 1);
+    init.go(None);
     let start = connect(&path);
     send(start.as_fd(), &Command::Go.encode(), None);
     let (frame, _) = receive(start.as_fd()).unwrap();
@@ -115,6 +117,7 @@ fn a_stranger_cannot_start_the_container() {
     ];
     let mut init = Init::start_with(&bytes(&steps), &[listener.as_fd()], Stdio::null());
     init.expect(FrameKind::Reached, 1);
+    init.go(None);
     // The credentials are those at the time of connect: a thread of this test becomes another user for that.
     let stranger = std::thread::scope(|scope| {
         let connect = || {
@@ -132,4 +135,55 @@ fn a_stranger_cannot_start_the_container() {
     let (frame, _) = receive(stranger.as_fd()).unwrap();
     assert_eq!((frame.kind, frame.detail), (FrameKind::Failed, detail::STRANGER));
     assert_eq!(init.child.try_wait().unwrap(), None);
+}
+
+#[test]
+fn a_container_that_nobody_recorded_goes_with_its_creator() {
+    let folder = Folder::new();
+    let listener = listen(&folder.join("start"));
+    let steps = [Step::WaitStart {
+        listener: listener.as_raw_fd(),
+    }];
+    let mut init = Init::start_with(&bytes(&steps), &[listener.as_fd()], Stdio::null());
+    init.expect(FrameKind::Reached, 1);
+    rustix::net::shutdown(&init.report, rustix::net::Shutdown::Both).unwrap();
+    assert_eq!(init.code(), Some(1));
+}
+
+#[test]
+fn a_waiting_container_holds_nothing_of_the_hosts() {
+    if !is_root() {
+        return;
+    }
+    let (root, folder) = (Folder::new(), Folder::new());
+    let path = folder.join("start");
+    let listener = listen(&path);
+    let file = || std::fs::File::open("/etc/passwd").unwrap();
+    let (stray, placed) = (file(), file());
+    let steps = all(&[
+        &[
+            Step::Unshare { namespaces: NEWIPC },
+            Step::PlaceFds {
+                fds: vec![placed.as_raw_fd()],
+            },
+        ],
+        &rooted(&root),
+        &[Step::PrepareMasks {}, Step::OpenProc {}, Step::Pivot {}],
+        &[Step::WaitStart {
+            listener: listener.as_raw_fd(),
+        }],
+    ]);
+    let inherited = [listener.as_fd(), stray.as_fd(), placed.as_fd()];
+    let init = Init::start_with(&bytes(&steps), &inherited, Stdio::null());
+    init.expect(FrameKind::Reached, 9);
+    init.go(None);
+    assert!(init.receive().is_none());
+    let mut open: Vec<i32> = std::fs::read_dir(format!("/proc/{}/fd", init.child.id()))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    open.sort_unstable();
+    let mut expected = vec![0, 1, 2, listener.as_raw_fd(), placed.as_raw_fd()];
+    expected.sort_unstable();
+    assert_eq!(open, expected);
 }
