@@ -101,7 +101,12 @@ impl Runtime {
     pub fn default_config(&self, rootless: bool) -> Result<String> {
         const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
         let kind = rustix::fs::statfs("/sys/fs/cgroup").map(|hierarchy| hierarchy.f_type);
-        let caller = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let caller = || {
+            (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            )
+        };
         Ok(crate::spec::default_json(crate::spec::DefaultSpec {
             rootless: rootless.then(caller),
             cgroup_namespace: kind.is_ok_and(|kind| u64::try_from(kind) == Ok(CGROUP2_SUPER_MAGIC)),

@@ -59,7 +59,8 @@ impl ProcessIdentity {
         let Ok(fd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
             return Ok(None);
         };
-        let ended = stat(self.pid)?.is_some_and(|(start_time, state)| start_time == self.start_time && state == 'Z');
+        let ended =
+            stat(self.pid)?.is_some_and(|(start_time, state)| start_time == self.start_time && state == 'Z');
         Ok(ended.then_some(fd))
     }
 }

@@ -151,8 +151,8 @@ impl StateDir {
 
     /// Whether the path still leads to this directory. The open descriptor keeps its number from being used again.
     fn is_in_place(&self) -> Result<bool> {
-        let own =
-            rustix::fs::fstat(&self.fd).map_err(|errno| Error::os(format!("fstat({:?})", self.path), errno))?;
+        let own = rustix::fs::fstat(&self.fd)
+            .map_err(|errno| Error::os(format!("fstat({:?})", self.path), errno))?;
         match rustix::fs::statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok((found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)),
             Err(Errno::NOENT) => Ok(false),
