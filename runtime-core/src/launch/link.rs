@@ -12,6 +12,7 @@ use rustix::net::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::lower::above_standard;
 
 /// A frame and what came with it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Link {
             None,
         )
         .map_err(|errno| Error::os("socketpair(AF_UNIX, SOCK_SEQPACKET)", errno))?;
-        Ok((Self(ours), theirs))
+        Ok((Self(ours), above_standard(theirs)?))
     }
 
     /// A connection that exists already.

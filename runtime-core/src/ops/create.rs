@@ -54,7 +54,13 @@ impl Runtime {
         let descriptors = request.descriptors()?;
 
         let dir = StateDir::create(self.root(), &request.id)?;
-        let _lock = dir.lock()?;
+        let _lock = dir.lock().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(
+                ErrorKind::System,
+                "the container was deleted by force while it was created",
+            ),
+            _ => error,
+        })?;
         let record = match record_of(&request, rootfs, &plan) {
             Ok(record) => record,
             Err(error) => {
@@ -83,10 +89,12 @@ impl Runtime {
             }
             Err(error) => {
                 let mut record = making.record;
-                // A cgroup that could not be made has been undone already, and may be somebody else's.
-                if !record.owns_cgroup {
+                // Nobody makes it any more: what cannot be removed now is not "creating" but may be deleted.
+                record.status = Status::Stopped;
+                if !record.cgroup_made {
                     record.cgroup = None;
                 }
+                let _ = dir.save(&record);
                 // What went wrong first is what the caller must hear; what is left is in the record.
                 let _ = destroy(dir, Some(&record));
                 Err(error)
@@ -235,7 +243,7 @@ impl Host for Making<'_> {
 
     fn keep_cgroup(&mut self, cgroup: &Cgroup) {
         self.record.cgroup = Some(cgroup.record());
-        self.record.owns_cgroup = true;
+        self.record.cgroup_made = true;
     }
 
     fn save_config(&mut self) -> Result<()> {
@@ -278,6 +286,9 @@ fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Re
         }
         _ => false,
     });
+    record.cgroup = plan.cgroup.as_ref().map(|cgroup| CgroupRecord {
+        directories: cgroup.paths.directories.clone(),
+    });
     record.poststart = planned_hooks(spec, HookKind::Poststart);
     record.poststop = planned_hooks(spec, HookKind::Poststop);
     record.start = StartLine::of(plan);
@@ -288,7 +299,7 @@ fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Re
     Ok(record)
 }
 
-/// The bundle without symbolic links, which may be gone or changed when the state is asked for.
+/// The bundle as an absolute path: the caller may change its directory before the state is asked for.
 fn real_bundle(bundle: &Path) -> Result<PathBuf> {
     let bundle =
         std::path::absolute(bundle).map_err(|error| Error::os(format!("getcwd() for {bundle:?}"), error))?;

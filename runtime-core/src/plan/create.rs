@@ -153,6 +153,7 @@ impl Plan {
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;
+        program.make_cwd(&mut schedule)?;
         mounts.finish(&mut schedule)?;
         names(&mut schedule, loaded, &namespaces);
         sysctls(&mut schedule, loaded)?;

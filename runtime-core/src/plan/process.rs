@@ -232,6 +232,13 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
+    /// The working directory, made where it is missing, while the root can still be written to (as runc does).
+    pub(super) fn make_cwd(&self, schedule: &mut Schedule) -> Result<()> {
+        let path = text("process.cwd", &self.process.cwd().to_string_lossy())?;
+        schedule.init(Step::MakeDir { path, mode: 0o755 }, "process.cwd");
+        Ok(())
+    }
+
     /// Everything between the finished root and the moment when the container is created.
     pub(super) fn identity(&self, schedule: &mut Schedule) -> Result<()> {
         let process = self.process;
@@ -282,13 +289,6 @@ impl<'a> Program<'a> {
         let user = process.user();
         let masks = CapabilityMasks::of(process.capabilities().as_ref());
         let cwd = text("process.cwd", &process.cwd().to_string_lossy())?;
-        schedule.init(
-            Step::MakeDir {
-                path: cwd.clone(),
-                mode: 0o755,
-            },
-            "process.cwd",
-        );
         schedule.init(
             Step::LimitBounding { keep: masks.bounding },
             "process.capabilities.bounding",
