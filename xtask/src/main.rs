@@ -13,6 +13,7 @@
     reason = "a development program talks to the person who runs it"
 )]
 
+mod bench;
 mod bundle;
 mod demo;
 mod host;
@@ -51,6 +52,8 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(test::Extent::Full),
         ["test", "--quick"] => test::run(test::Extent::Quick),
+        ["bench", options @ ..] => bench::run(options),
+        [bench::SAMPLE, rest @ ..] => bench::sample(rest),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
         ["help" | "--help" | "-h"] | [] => {
             print!("{USAGE}");
