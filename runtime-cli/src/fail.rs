@@ -33,6 +33,7 @@ impl Failure {
             ErrorKind::InvalidSpec
             | ErrorKind::InvalidArgument
             | ErrorKind::AlreadyExists
+            | ErrorKind::WrongState
             | ErrorKind::NotFound => "",
             _ => "unable to start container process: ",
         };

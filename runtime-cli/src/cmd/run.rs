@@ -1,6 +1,6 @@
 //! `run`: create and start in one, and stay with the container unless told to detach.
 
-use runtime_core::{Container, CreateRequest, Error, ErrorKind, Exit, Result, Terminal as Place};
+use runtime_core::{Container, CreateRequest, Result, Terminal as Place};
 
 use crate::args::{Command, Flag, Matches};
 use crate::cmd::launch::{self, Launch};
@@ -92,17 +92,7 @@ fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
             Err(error) => session.log.warn(format_args!("{error}")),
         }
     }
-    Ok(match exit? {
-        Exit::Code(code) => u8::try_from(code & 0xff).unwrap_or(u8::MAX),
-        Exit::Signal(signal) => u8::try_from((128 + signal) & 0xff).unwrap_or(u8::MAX),
-        Exit::Unknown => {
-            return Err(Error::new(
-                ErrorKind::System,
-                "the container has ended, but another process reaped it",
-            )
-            .with_hint("is SIGCHLD ignored, or does another thread wait for children?"));
-        }
-    })
+    signals::exit_code(exit?)
 }
 
 /// Makes the container and starts its program: in one call where nothing has to happen in between.
