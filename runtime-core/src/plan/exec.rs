@@ -135,12 +135,8 @@ impl Plan {
         take_root(&mut schedule, &namespaces, request)?;
         program.stdio(&mut schedule);
         program.terminal(&mut schedule, false)?;
+        affinity.last(&mut schedule);
         program.identity(&mut schedule)?;
-        // Before the filter, which need not allow waiting, and after the last change of uid.
-        let waiting: Vec<_> = program.limits().into_iter().chain(affinity.last()).collect();
-        if !waiting.is_empty() {
-            schedule.barrier("(limits)", waiting);
-        }
         program.drop_privileges(&mut schedule)?;
         program.execute(&mut schedule)?;
         schedule.parent(ParentStep::AwaitExec, "(exec)");
@@ -311,17 +307,19 @@ impl Affinity {
     /// Before the process enters the cgroups of version 1. In a unified hierarchy it is in the container's cgroup from
     /// its first moment, so that the cgroup's CPUs bound this set too.
     fn initial(&self, schedule: &mut Schedule) {
-        if let Some(cpus) = &self.initial {
-            let step = ParentStep::Affinity { cpus: cpus.clone() };
-            let field = "process.execCPUAffinity.initial";
-            schedule.barrier(field, [(step, field.to_owned())]);
-        }
+        set_cpus(schedule, self.initial.as_ref(), "process.execCPUAffinity.initial");
     }
 
-    fn last(&self) -> Option<(ParentStep, String)> {
-        let cpus = self.last.clone()?;
-        let field = "process.execCPUAffinity.final";
-        Some((ParentStep::Affinity { cpus }, field.to_owned()))
+    fn last(&self, schedule: &mut Schedule) {
+        set_cpus(schedule, self.last.as_ref(), "process.execCPUAffinity.final");
+    }
+}
+
+/// Behind a barrier: the kernel takes this from the parent as long as the process is not another user's.
+fn set_cpus(schedule: &mut Schedule, cpus: Option<&Vec<u32>>, field: &str) {
+    if let Some(cpus) = cpus {
+        let step = ParentStep::Affinity { cpus: cpus.clone() };
+        schedule.barrier(field, [(step, field.to_owned())]);
     }
 }
 

@@ -266,6 +266,11 @@ impl<'a> Program<'a> {
             },
             "process.cwd",
         );
+        // While the process still is the caller's user: prlimit(2) wants CAP_SYS_RESOURCE for another's.
+        let waiting = self.limits();
+        if !waiting.is_empty() {
+            schedule.barrier("(limits)", waiting);
+        }
         schedule.init(Step::OwnStdio { uid: user.uid() }, "process.user.uid");
         let groups = user.additional_gids().as_deref().unwrap_or_default();
         if !self.can_set_groups && !groups.is_empty() {
@@ -360,13 +365,10 @@ impl<'a> Program<'a> {
             StartBy::Caller => FdName::Absent,
         };
         schedule.init(Step::WaitStart { listener }, "(start)");
-        for (step, from) in self.limits() {
-            schedule.parent(step, from);
-        }
     }
 
     /// What the parent does with a process that waits.
-    pub(super) fn limits(&self) -> Vec<(ParentStep, String)> {
+    fn limits(&self) -> Vec<(ParentStep, String)> {
         let mut steps = Vec::new();
         if let Some(value) = self.process.oom_score_adj() {
             steps.push((ParentStep::OomScore { value }, "process.oomScoreAdj".to_owned()));
