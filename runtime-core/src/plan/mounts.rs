@@ -147,7 +147,12 @@ impl<'a> Mounts<'a> {
         if own_mounts {
             let asked = self.propagation()?;
             detach = own_mounts && asked.is_some_and(|asked| asked.to == PropagationType::Shared);
-            let flags = asked.map_or(libc::MS_SLAVE, Propagation::flags) | libc::MS_REC;
+            // An unbindable mount could not be cloned for the root; its own turn comes once the root has changed.
+            let flags = match asked.map(|asked| asked.to) {
+                Some(PropagationType::Shared) => libc::MS_SHARED,
+                Some(PropagationType::Slave) | None => libc::MS_SLAVE,
+                Some(PropagationType::Private | PropagationType::Unbindable) => libc::MS_PRIVATE,
+            } | libc::MS_REC;
             schedule.init(
                 Step::Propagation {
                     path: text("root.path", "/")?,
