@@ -201,6 +201,9 @@ fn report(tally: &Tally, begin: Instant) {
     for skip in &tally.skips {
         println!("SKIPPED {skip}");
     }
+    for known in &tally.known {
+        println!("KNOWN   {known}");
+    }
     for failure in &tally.failures {
         println!("FAILED  {failure}");
     }
