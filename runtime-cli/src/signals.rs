@@ -293,11 +293,6 @@ mod tests {
         reap(pidfd.as_fd());
         assert!(init.wait().is_ok_and(|status| !status.success()));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn the_exit_code_is_the_shells() {
