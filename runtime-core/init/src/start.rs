@@ -26,12 +26,14 @@ impl Starters {
     }
 }
 
-/// Says that the container is created, then waits for Go. Over a listening socket the connection that says it becomes
-/// the report socket.
+/// Says that the container is created, then waits for Go. With a listening socket that is only the parent's word that
+/// the record knows of this process: without it nobody could ever end one whose parent was killed just now. Then the
+/// connection that says Go becomes the report socket.
 pub(crate) fn wait(report: &mut Report, listener: Option<Fd>, starters: &Starters) -> Outcome {
     report.say(FrameKind::Reached);
+    report.wait()?;
     let Some(listener) = listener else {
-        return report.wait().map(drop);
+        return Ok(());
     };
     report.close();
     loop {

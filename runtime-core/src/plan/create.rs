@@ -363,6 +363,10 @@ fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
     if let Some(path) = &request.pid_file {
         schedule.parent(ParentStep::PidFile { path: shown(path) }, "(--pid-file)");
     }
+    // By now the record knows init, which may wait without its parent.
+    if request.start_by == StartBy::Socket {
+        schedule.parent(ParentStep::Release, "(start)");
+    }
     schedule.parent(
         ParentStep::SaveRecord {
             status: Status::Created,
