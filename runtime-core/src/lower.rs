@@ -111,7 +111,7 @@ mod tests {
         bytes
     }
 
-    fn texts(read: runtime_core_program::field::Texts<'_>) -> Vec<String> {
+    fn texts(read: runtime_core_program::Texts<'_>) -> Vec<String> {
         read.iter()
             .map(|text| text.to_string_lossy().into_owned())
             .collect()
