@@ -66,13 +66,17 @@ pub(crate) fn measure(words: &[&str]) -> Outcome {
     Ok(true)
 }
 
-/// Measures one command through such a process.
+/// Measures one command through such a process; `sampler` is this program in its smallest form.
 ///
 /// # Errors
 /// What the process said on stderr, the command's own words among it.
-pub(crate) fn take(core: usize, program: &Path, arguments: &[&str]) -> Result<Sample, String> {
-    let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
-    let mut command = Command::new(own);
+pub(crate) fn take(
+    sampler: &Path,
+    core: usize,
+    program: &Path,
+    arguments: &[&str],
+) -> Result<Sample, String> {
+    let mut command = Command::new(sampler);
     command
         .arg(NAME)
         .arg(core.to_string())
