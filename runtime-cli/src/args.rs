@@ -109,6 +109,19 @@ impl Matches {
             .filter(|value| !value.is_empty())
     }
 
+    /// All values of an option that may be repeated, in order.
+    pub(crate) fn values(&self, long: &'static str) -> Result<Vec<&str>> {
+        let typed = self.flags.iter().filter(|(name, _)| *name == long);
+        typed
+            .map(|(_, value)| value.to_str().ok_or_else(|| bad_value(long, value, "UTF-8 text")))
+            .collect()
+    }
+
+    /// All words.
+    pub(crate) fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
     /// Whether the option was typed at all, even with an empty value.
     pub(crate) fn given(&self, long: &str) -> bool {
         self.flags.iter().any(|(name, _)| *name == long)

@@ -55,6 +55,7 @@ impl Failure {
             ErrorKind::InvalidSpec
             | ErrorKind::InvalidArgument
             | ErrorKind::AlreadyExists
+            | ErrorKind::WrongState
             | ErrorKind::NotFound => "",
             _ => "unable to start container process: ",
         };

@@ -10,7 +10,7 @@ use nix::errno::Errno as NixErrno;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use runtime_core::{Container, Error, ErrorKind, Exit, Result, Signal};
+use runtime_core::{Container, Error, ErrorKind, Executed, Exit, Result, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{getpid, set_child_subreaper};
@@ -70,16 +70,54 @@ impl Signals {
     }
 }
 
-/// Stays until the container has ended; how it ended.
+/// A process in the foreground: a container's first program, or one of exec.
+pub(crate) trait Attended {
+    /// A descriptor of it; None when it has ended.
+    fn pidfd(&self) -> Option<BorrowedFd<'_>>;
+    /// Waits for its end.
+    fn wait(&self) -> Result<Exit>;
+    /// Sends it a signal.
+    fn signal(&self, signal: Signal) -> Result<()>;
+}
+
+impl Attended for Container {
+    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd()
+    }
+
+    fn wait(&self) -> Result<Exit> {
+        self.wait()
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        self.kill(signal, false)
+    }
+}
+
+impl Attended for Executed {
+    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.pidfd())
+    }
+
+    fn wait(&self) -> Result<Exit> {
+        self.wait()
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        self.kill(signal)
+    }
+}
+
+/// Stays until the process has ended; how it ended.
 pub(crate) fn attend(
     session: &Session,
-    container: &Container,
+    process: &dyn Attended,
     signals: &Signals,
     mut terminal: Option<&mut Terminal>,
     mut proxy: Option<&Proxy>,
 ) -> Result<Exit> {
-    let Some(pidfd) = container.pidfd() else {
-        return container.wait();
+    let Some(pidfd) = process.pidfd() else {
+        return process.wait();
     };
     loop {
         if let Some(terminal) = terminal.as_deref_mut() {
@@ -90,7 +128,7 @@ pub(crate) fn attend(
             terminal.transfer(ready.input, ready.output);
         }
         if ready.signal {
-            pass_on(session, container, signals, pidfd, terminal.as_deref_mut())?;
+            pass_on(session, process, signals, pidfd, terminal.as_deref_mut())?;
         }
         if let Some(socket) = proxy.filter(|_| ready.notice) {
             // The service manager watches us as long as we stay, and we end as the container ends.
@@ -104,7 +142,7 @@ pub(crate) fn attend(
             }
         }
         if ready.ended {
-            let exit = container.wait()?;
+            let exit = process.wait()?;
             session.log.debug(format_args!("process exited: {exit:?}"));
             return Ok(exit);
         }
@@ -161,10 +199,23 @@ fn wait<'a>(
     })
 }
 
+/// The exit code that shells give for an end.
+pub(crate) fn exit_code(exit: Exit) -> Result<u8> {
+    match exit {
+        Exit::Code(code) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+        Exit::Signal(signal) => Ok(u8::try_from((128 + signal) & 0xff).unwrap_or(u8::MAX)),
+        Exit::Unknown => Err(Error::new(
+            ErrorKind::System,
+            "the program has ended, but another process reaped it",
+        )
+        .with_hint("is SIGCHLD ignored, or does another thread wait for children?")),
+    }
+}
+
 /// Handles every signal that has come.
 fn pass_on(
     session: &Session,
-    container: &Container,
+    process: &dyn Attended,
     signals: &Signals,
     pidfd: BorrowedFd<'_>,
     mut terminal: Option<&mut Terminal>,
@@ -185,7 +236,7 @@ fn pass_on(
                 session
                     .log
                     .debug(format_args!("forwarding signal {number} to the container"));
-                match container.kill(signal, false) {
+                match process.signal(signal) {
                     Err(error) if error.kind() != ErrorKind::NotRunning => {
                         session
                             .log
@@ -241,5 +292,13 @@ mod tests {
         waitid(Id::PIDFd(pidfd.as_fd()), ended).expect("sleep ends");
         reap(pidfd.as_fd());
         assert!(init.wait().is_ok_and(|status| !status.success()));
+    }
+
+    #[test]
+    fn the_exit_code_is_the_shells() {
+        assert_eq!(exit_code(Exit::Code(0)).ok(), Some(0));
+        assert_eq!(exit_code(Exit::Code(255)).ok(), Some(255));
+        assert_eq!(exit_code(Exit::Signal(9)).ok(), Some(137));
+        assert!(exit_code(Exit::Unknown).is_err());
     }
 }

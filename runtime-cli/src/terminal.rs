@@ -85,13 +85,7 @@ impl Terminal {
     pub(crate) fn new(master: Option<OwnedFd>) -> Result<Self> {
         let master =
             master.ok_or_else(|| Error::new(ErrorKind::Internal, "the container has no terminal to take"))?;
-        if !isatty(stdout()) {
-            // A pipe or a file wants \n as the program wrote it, not \r\n. A terminal in raw mode needs the \r.
-            let mut settings = tcgetattr(&master).map_err(|errno| Error::os("tcgetattr(master)", errno))?;
-            settings.output_modes -= OutputModes::ONLCR;
-            tcsetattr(&master, OptionalActions::Now, &settings)
-                .map_err(|errno| Error::os("tcsetattr(master, -ONLCR)", errno))?;
-        }
+        prepare(master.as_fd())?;
         let flags = fcntl_getfl(&master).map_err(|errno| Error::os("fcntl(master, F_GETFL)", errno))?;
         fcntl_setfl(&master, flags | OFlags::NONBLOCK)
             .map_err(|errno| Error::os("fcntl(master, F_SETFL, O_NONBLOCK)", errno))?;
@@ -101,7 +95,7 @@ impl Terminal {
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::HUP | epoll::EventFlags::ET;
         epoll::add(&edges, &master, epoll::EventData::new_u64(0), flags)
             .map_err(|errno| Error::os("epoll_ctl(EPOLL_CTL_ADD, master)", errno))?;
-        let terminal = Self {
+        Ok(Self {
             master,
             edges,
             host: host_terminal(),
@@ -111,9 +105,7 @@ impl Terminal {
             output_open: true,
             to_app: Pending::default(),
             to_caller: Pending::default(),
-        };
-        terminal.resize();
-        Ok(terminal)
+        })
     }
 
     /// Makes the caller's terminal a plain wire: the container's terminal does the editing and the signals. Without a
@@ -145,11 +137,8 @@ impl Terminal {
 
     /// Gives the container's terminal the size of the caller's.
     pub(crate) fn resize(&self) {
-        if let Some(host) = &self.host
-            && let Ok(size) = tcgetwinsize(host)
-        {
-            // Either may be gone already; the size of what is gone does not matter.
-            let _ = tcsetwinsize(&self.master, size);
+        if let Some(host) = &self.host {
+            copy_size(host.as_fd(), self.master.as_fd());
         }
     }
 
@@ -264,6 +253,28 @@ fn wait_writable() -> bool {
 impl Drop for Terminal {
     fn drop(&mut self) {
         restore();
+    }
+}
+
+/// Makes a container's terminal fit the caller's, before the program sees it: the size, and the end of lines.
+pub(crate) fn prepare(master: BorrowedFd<'_>) -> Result<()> {
+    if !isatty(stdout()) {
+        // A pipe or a file wants \n as the program wrote it, not \r\n. A terminal in raw mode needs the \r.
+        let mut settings = tcgetattr(master).map_err(|errno| Error::os("tcgetattr(master)", errno))?;
+        settings.output_modes -= OutputModes::ONLCR;
+        tcsetattr(master, OptionalActions::Now, &settings)
+            .map_err(|errno| Error::os("tcsetattr(master, -ONLCR)", errno))?;
+    }
+    if let Some(host) = host_terminal() {
+        copy_size(host.as_fd(), master);
+    }
+    Ok(())
+}
+
+fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
+    if let Ok(size) = tcgetwinsize(from) {
+        // Either may be gone already; the size of what is gone does not matter.
+        let _ = tcsetwinsize(to, size);
     }
 }
 

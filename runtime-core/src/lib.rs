@@ -25,6 +25,6 @@ mod sys;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};
-pub use ops::{Container, Deleted, Runtime};
-pub use request::{CgroupDriver, CreateRequest, Stdio, Terminal};
+pub use ops::{Container, Deleted, Executed, Runtime};
+pub use request::{CgroupDriver, CreateRequest, ExecRequest, Stdio, SubCgroup, Terminal};
 pub use state::{Exit, State, Status};

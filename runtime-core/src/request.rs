@@ -2,9 +2,12 @@
 //!
 //! Nothing here is looked up or opened; descriptors that the caller hands over are owned.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use oci_spec::runtime::Process;
+
+use crate::error::Result;
 use crate::id::ContainerId;
 use crate::spec::LoadedSpec;
 
@@ -38,7 +41,7 @@ pub enum Terminal {
     None,
     /// To the listener of this unix socket, by one message with SCM_RIGHTS.
     Socket(PathBuf),
-    /// To the caller: [`crate::Container::take_terminal`].
+    /// To the caller: [`crate::Container::take_terminal`], [`crate::Executed::take_terminal`].
     Keep,
 }
 
@@ -91,6 +94,64 @@ impl CreateRequest {
             pidfd_socket: None,
             no_pivot: false,
             no_new_keyring: false,
+        }
+    }
+}
+
+/// A directory below the container's cgroup for a program that exec starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubCgroup {
+    /// The controller of a version 1 hierarchy that it is in; None: all hierarchies.
+    pub controller: Option<String>,
+    /// The path from the container's cgroup on; a leading slash means nothing.
+    pub path: String,
+}
+
+/// Everything that exec needs.
+#[derive(Debug)]
+pub struct ExecRequest {
+    /// The program. What it leaves out it has from the container; see [`crate::plan::completed`].
+    pub process: Process,
+    /// The standard descriptors.
+    pub stdio: Stdio,
+    /// The terminal.
+    pub terminal: Terminal,
+    /// Called with the master of a terminal that the caller keeps, before the program runs: to set its size and modes.
+    pub prepare_terminal: Option<fn(BorrowedFd<'_>) -> Result<()>>,
+    /// Descriptors that the program gets as 3, 4, ...
+    pub preserve_fds: Vec<OwnedFd>,
+    /// How many of `preserve_fds`, counted from the first, are sockets of the LISTEN_FDS protocol.
+    pub listen_fds: u32,
+    /// LISTEN_FDNAMES for the program, where the caller had it.
+    pub listen_fd_names: Option<String>,
+    /// Write the program's pid to this file (atomically, the bare number) once it runs.
+    pub pid_file: Option<PathBuf>,
+    /// Send a pidfd of the program to the listener of this unix socket once it runs.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Where below the container's cgroup; empty: in it.
+    pub sub_cgroups: Vec<SubCgroup>,
+    /// Leave the session keyring as it is.
+    pub no_new_keyring: bool,
+    /// Also in a paused container: the program runs, and exec returns, when it is resumed.
+    pub ignore_paused: bool,
+}
+
+impl ExecRequest {
+    /// A request without any option.
+    pub fn new(process: Process) -> Self {
+        Self {
+            process,
+            stdio: Stdio::default(),
+            terminal: Terminal::None,
+            prepare_terminal: None,
+            preserve_fds: Vec::new(),
+            listen_fds: 0,
+            listen_fd_names: None,
+            pid_file: None,
+            pidfd_socket: None,
+            sub_cgroups: Vec::new(),
+            no_new_keyring: false,
+            ignore_paused: false,
         }
     }
 }

@@ -119,7 +119,7 @@ impl Launch {
 }
 
 /// Where the terminal goes. Both messages are runc's, word for word.
-fn terminal(wanted: bool, detach: bool, socket: Option<&Path>) -> Result<Terminal> {
+pub(crate) fn terminal(wanted: bool, detach: bool, socket: Option<&Path>) -> Result<Terminal> {
     let refuse =
         |message: &str, hint: &str| Err(Error::new(ErrorKind::InvalidArgument, message).with_hint(hint));
     match (wanted, detach, socket) {

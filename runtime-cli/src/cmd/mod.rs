@@ -2,10 +2,14 @@
 
 mod create;
 mod delete;
+mod exec;
 mod kill;
 mod launch;
 mod list;
+mod pause;
 mod plan;
+mod ps;
+mod resume;
 mod run;
 mod spec;
 mod start;
@@ -25,9 +29,13 @@ use crate::session::{GLOBALS, Session};
 pub(crate) const ALL: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
+    &exec::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,
+    &pause::COMMAND,
     &plan::COMMAND,
+    &ps::COMMAND,
+    &resume::COMMAND,
     &run::COMMAND,
     &spec::COMMAND,
     &start::COMMAND,

@@ -1,6 +1,6 @@
 //! `run`: create and start in one, and stay with the container unless told to detach.
 
-use runtime_core::{Container, CreateRequest, Error, ErrorKind, Exit, Result, Terminal as Place};
+use runtime_core::{Container, CreateRequest, Error, ErrorKind, Result, Terminal as Place};
 
 use crate::args::{Command, Flag, Matches};
 use crate::cmd::launch::{self, Launch};
@@ -100,19 +100,7 @@ fn foreground(
             Err(error) => session.log.warn(format_args!("{error}")),
         }
     }
-    code(exit.map_err(beside)?).map_err(beside)
-}
-
-/// The exit code that tells how the program ended.
-fn code(exit: Exit) -> Result<u8> {
-    match exit {
-        Exit::Code(code) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
-        Exit::Signal(signal) => Ok(u8::try_from((128 + signal) & 0xff).unwrap_or(u8::MAX)),
-        Exit::Unknown => {
-            let message = "the container has ended, but another process reaped it";
-            Err(Error::new(ErrorKind::System, message).with_hint("does this process ignore SIGCHLD?"))
-        }
-    }
+    signals::exit_code(exit.map_err(beside)?).map_err(beside)
 }
 
 /// Makes the container and starts its program: in one call where nothing has to happen in between.
@@ -155,18 +143,5 @@ fn begin(
             }
             Err(error)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_is_the_shells() {
-        assert_eq!(code(Exit::Code(0)).ok(), Some(0));
-        assert_eq!(code(Exit::Code(255)).ok(), Some(255));
-        assert_eq!(code(Exit::Signal(9)).ok(), Some(137));
-        assert!(code(Exit::Unknown).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! The lines are obeyed in their order; nothing is decided here. What was made is kept in [`Launched`], and everything
 //! that can outlive a failure is in the record before it is made.
 
+mod affinity;
 mod hook;
 mod image;
 mod lend;
@@ -44,6 +45,18 @@ pub(crate) trait Host {
     fn bundle(&self) -> &Path;
     /// A socket in the state directory that listens for `start`.
     fn listen(&self) -> Result<OwnedFd>;
+    /// The cgroup of a container that exists.
+    fn cgroup(&self) -> Option<Cgroup> {
+        None
+    }
+    /// The cgroup to enter where the other one is gone, or is one that no process can be in.
+    fn other_cgroup(&self) -> Result<Option<Cgroup>> {
+        Ok(None)
+    }
+    /// Sees the terminal that the caller keeps, before the program does.
+    fn see_terminal(&self, _master: BorrowedFd<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A started init and what belongs to it.
@@ -64,6 +77,8 @@ pub(crate) struct Launched {
 pub(crate) struct Launch<'a> {
     plan: &'a Plan,
     cgroup: Option<Cgroup>,
+    /// What the kernel had killed in the cgroup for lack of memory before this walk.
+    killed_before: u64,
     descriptors: Descriptors,
     /// init, once it was spawned.
     pub(crate) init: Option<Launched>,
@@ -77,6 +92,7 @@ impl<'a> Launch<'a> {
         Self {
             plan,
             cgroup: None,
+            killed_before: 0,
             descriptors,
             init: None,
             master: None,
@@ -111,6 +127,12 @@ impl<'a> Launch<'a> {
             ParentStep::MakeCgroup { .. } => self.make_cgroup(host),
             ParentStep::Limit { write } => self.limit(write),
             ParentStep::DeviceRules { .. } => self.device_rules(),
+            ParentStep::OpenCgroup { .. } => {
+                self.cgroup = host.cgroup();
+                self.killed_before = self.memory_kills();
+                Ok(())
+            }
+            ParentStep::CheckProcess { pid, start_time } => check_process(*pid, *start_time),
             ParentStep::OpenNamespace { path, kind } => self.open_namespace(path, *kind),
             ParentStep::Listen => self.descriptors.insert(FdName::Listener, host.listen()?),
             ParentStep::Spawn { namespaces } => self.spawn(*namespaces, host),
@@ -154,7 +176,9 @@ impl<'a> Launch<'a> {
                     error
                 }
             }),
-            ParentStep::PassTerminal { socket } => self.pass_terminal(socket.as_deref()),
+            ParentStep::Affinity { cpus } => affinity::set(self.pid()?, cpus),
+            ParentStep::PassTerminal { socket } => self.pass_terminal(socket.as_deref(), host),
+            ParentStep::AwaitExec => self.started(),
             ParentStep::SendPidfd { socket } => {
                 let init = self.init.as_ref().ok_or_else(no_init)?;
                 send_to(socket, b"pidfd", init.pidfd.as_fd())
@@ -213,19 +237,24 @@ impl<'a> Launch<'a> {
 
     /// A container whose memory limit is too small for init dies without a word; say so.
     fn killed_by_memory(&self, error: Error) -> Error {
-        let kills = self
-            .cgroup
-            .as_ref()
-            .and_then(|cgroup| cgroup.oom_kills().ok().flatten())
-            .unwrap_or(0);
-        if kills == 0 {
+        // An end with a word had another cause.
+        let said = error.step().is_some() || error.kind() == ErrorKind::Program;
+        if said || self.memory_kills() <= self.killed_before {
             return error;
         }
-        Error::new(
-            ErrorKind::System,
-            "container init was OOM-killed (memory limit too low?)",
-        )
-        .with_field("linux.resources.memory.limit")
+        let text = if self.plan.cgroup.is_some() {
+            "container init was OOM-killed (memory limit too low?)"
+        } else {
+            "init ended before the program was executed, possibly OOM-killed"
+        };
+        Error::new(ErrorKind::System, text).with_field("linux.resources.memory.limit")
+    }
+
+    fn memory_kills(&self) -> u64 {
+        self.cgroup
+            .as_ref()
+            .and_then(|cgroup| cgroup.oom_kills().ok().flatten())
+            .unwrap_or(0)
     }
 
     fn link(&self) -> Result<&Link> {
@@ -282,12 +311,33 @@ impl<'a> Launch<'a> {
     }
 
     fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
+        let spawned = match self.spawn_in(namespaces) {
+            // A cgroup that is gone, or one of version 2 that has children with controllers: a container may have done
+            // either to its own.
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV | libc::EBUSY)) => {
+                let Some(other) = host.other_cgroup()? else {
+                    return Err(error);
+                };
+                self.cgroup = Some(other);
+                self.spawn_in(namespaces)?
+            }
+            other => other?,
+        };
+        self.descriptors = Descriptors::default();
+        self.init = Some(spawned);
+        // init works by itself now: time for what only later commands need.
+        host.save_config()
+    }
+
+    fn spawn_in(&mut self, namespaces: u64) -> Result<Launched> {
         let mut unified = None;
         if let Some(cgroup) = &self.cgroup {
             let Join {
                 tasks,
                 unified: directory,
-            } = cgroup.join()?;
+            } = cgroup
+                .join()
+                .map_err(|error| error.context("error adding pid of the new process to cgroups"))?;
             for each in tasks {
                 self.descriptors.insert(FdName::Tasks(each.name), each.fd)?;
             }
@@ -304,15 +354,12 @@ impl<'a> Launch<'a> {
         )?;
         // The last of ours: from now on the end of init is the end of file.
         drop(theirs);
-        self.descriptors = Descriptors::default();
-        self.init = Some(Launched {
+        Ok(Launched {
             pid: child.pid,
             pidfd: child.pidfd,
             link,
             terminal: None,
-        });
-        // init works by itself now: time for what only later commands need.
-        host.save_config()
+        })
     }
 
     fn oom_score(&self, value: i32) -> Result<()> {
@@ -327,7 +374,7 @@ impl<'a> Launch<'a> {
         })
     }
 
-    fn pass_terminal(&mut self, socket: Option<&str>) -> Result<()> {
+    fn pass_terminal(&mut self, socket: Option<&str>, host: &dyn Host) -> Result<()> {
         let master = self
             .master
             .take()
@@ -335,6 +382,7 @@ impl<'a> Launch<'a> {
         match socket {
             Some(socket) => send_to(socket, b"/dev/pts/ptmx", master.as_fd()),
             None => {
+                host.see_terminal(master.as_fd())?;
                 self.init.as_mut().ok_or_else(no_init)?.terminal = Some(master);
                 Ok(())
             }
@@ -381,17 +429,20 @@ pub(crate) fn spawn_init(
         })
     };
     let result = match start(&image::sealed()?) {
-        Err(("execveat", error)) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
+        Err(refused)
+            if refused.call == "execveat"
+                && matches!(refused.source.raw_os_error(), Some(libc::EACCES | libc::EPERM)) =>
+        {
             start(&image::installed()?)
         }
         other => other,
     };
-    result.map_err(|(call, error)| {
-        let text = match call {
+    result.map_err(|refused| {
+        let text = match refused.call {
             "clone3" => format!("clone3(namespaces {namespaces:#x})"),
-            _ => format!("{call}(init)"),
+            call => format!("{call}(init)"),
         };
-        Error::os(text, error)
+        Error::os(text, refused.source)
     })
 }
 
@@ -434,6 +485,18 @@ pub(crate) fn listener(short: &Path) -> Result<OwnedFd> {
     rustix::net::bind(&socket, &address).map_err(|errno| os("bind", errno))?;
     rustix::net::listen(&socket, 8).map_err(|errno| os("listen", errno))?;
     Ok(socket)
+}
+
+/// The namespaces were opened by this number: they are the container's if the number still is.
+fn check_process(pid: i32, start_time: u64) -> Result<()> {
+    if (ProcessIdentity { pid, start_time }).is_alive()? {
+        Ok(())
+    } else {
+        Err(Error::new(
+            ErrorKind::NotRunning,
+            "the container has stopped meanwhile",
+        ))
+    }
 }
 
 fn no_init() -> Error {

@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
 use crate::lower::Descriptors;
-use crate::plan::{Action, FdName, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
+use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
-use crate::request::{CreateRequest, Terminal};
+use crate::request::CreateRequest;
 use crate::spec::LoadedSpec;
 use crate::state::Status;
 
@@ -51,7 +51,10 @@ impl Runtime {
         let plan = Plan::create(&request.spec, &facts, &asked)?;
         let rootfs = check_rootfs(&request.spec, &request.bundle)?;
 
-        let descriptors = request.descriptors()?;
+        let descriptors = super::descriptors(
+            std::mem::take(&mut request.stdio),
+            std::mem::take(&mut request.preserve_fds),
+        )?;
 
         let dir = StateDir::create(self.root(), &request.id)?;
         let _lock = dir.lock().map_err(|error| match error.kind() {
@@ -108,33 +111,13 @@ impl Runtime {
         facts: &HostFacts,
         start_by: StartBy,
     ) -> Result<PlanRequest> {
-        let wants_terminal = request
-            .spec
-            .spec
-            .process()
-            .as_ref()
-            .and_then(oci_spec::runtime::Process::terminal);
-        let console_socket = match (&request.terminal, wants_terminal.unwrap_or(false)) {
-            (Terminal::None, true) => {
-                return Err(Error::spec(
-                    "process.terminal",
-                    "a terminal is asked for, and the caller takes none",
-                ));
-            }
-            (Terminal::Socket(path), true) => Some(path.clone()),
-            _ => None,
-        };
-        let stdio = &request.stdio;
+        let process = request.spec.spec.process().as_ref();
+        let console_socket = super::console_socket(process, &request.terminal)?;
         Ok(PlanRequest {
             start_by,
-            stdio: [
-                stdio.input.is_some(),
-                stdio.output.is_some(),
-                stdio.error.is_some(),
-            ],
+            stdio: super::given(&request.stdio),
             console_socket,
-            preserve_fds: u32::try_from(request.preserve_fds.len())
-                .map_err(|_| Error::new(ErrorKind::InvalidArgument, "too many descriptors to preserve"))?,
+            preserve_fds: super::count(&request.preserve_fds)?,
             listen_fds: request.listen_fds,
             listen_fd_names: request.listen_fd_names.clone(),
             notify_dir: request
@@ -151,24 +134,6 @@ impl Runtime {
                 .unwrap_or(facts.euid != 0 || facts.in_user_namespace),
             ..PlanRequest::new(request.id.clone(), &request.bundle)
         })
-    }
-}
-
-impl CreateRequest {
-    /// The caller's descriptors under the names of the plan.
-    fn descriptors(&mut self) -> Result<Descriptors> {
-        let mut descriptors = Descriptors::default();
-        let stdio = std::mem::take(&mut self.stdio);
-        let standard = [stdio.input, stdio.output, stdio.error];
-        for (number, fd) in (0..).zip(standard) {
-            if let Some(fd) = fd {
-                descriptors.insert(FdName::Standard(number), fd)?;
-            }
-        }
-        for (number, fd) in (0..).zip(std::mem::take(&mut self.preserve_fds)) {
-            descriptors.insert(FdName::Preserved(number), fd)?;
-        }
-        Ok(descriptors)
     }
 }
 
@@ -282,7 +247,7 @@ fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Re
     record.own_pid_namespace = plan.lines.iter().any(|line| match &line.action {
         Action::Parent(crate::plan::ParentStep::Spawn { namespaces })
         | Action::Init(Step::Unshare { namespaces }) => {
-            namespaces & libc::CLONE_NEWPID.cast_unsigned() as u64 != 0
+            namespaces & u64::from(libc::CLONE_NEWPID.cast_unsigned()) != 0
         }
         _ => false,
     });

@@ -4,7 +4,9 @@
 
 mod create;
 mod delete;
+mod exec;
 mod kill;
+mod processes;
 mod start;
 mod state;
 
@@ -12,12 +14,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use delete::Deleted;
+pub use exec::Executed;
+
+use oci_spec::runtime::Process;
 
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
+use crate::lower::Descriptors;
+use crate::plan::FdName;
 use crate::record::{Record, StateDir};
-use crate::request::CgroupDriver;
+use crate::request::{CgroupDriver, Stdio, Terminal};
 use crate::state::Exit;
 
 /// A runtime: where the records live and how cgroups are made. Cheap; holds no descriptor and no lock.
@@ -213,5 +220,47 @@ fn wait_for_end(pidfd: &OwnedFd, patience: Option<std::time::Duration>) -> Resul
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Error::os("poll(pidfd)", errno)),
         }
+    }
+}
+
+/// The caller's descriptors under the names of the plan.
+fn descriptors(stdio: Stdio, preserve: Vec<OwnedFd>) -> Result<Descriptors> {
+    let mut descriptors = Descriptors::default();
+    let standard = [stdio.input, stdio.output, stdio.error];
+    for (number, fd) in (0..).zip(standard) {
+        if let Some(fd) = fd {
+            descriptors.insert(FdName::Standard(number), fd)?;
+        }
+    }
+    for (number, fd) in (0..).zip(preserve) {
+        descriptors.insert(FdName::Preserved(number), fd)?;
+    }
+    Ok(descriptors)
+}
+
+/// Which of the three the caller provides.
+fn given(stdio: &Stdio) -> [bool; 3] {
+    [
+        stdio.input.is_some(),
+        stdio.output.is_some(),
+        stdio.error.is_some(),
+    ]
+}
+
+fn count(preserve: &[OwnedFd]) -> Result<u32> {
+    u32::try_from(preserve.len())
+        .map_err(|_| Error::new(ErrorKind::InvalidArgument, "too many descriptors to preserve"))
+}
+
+/// The socket that gets the terminal, where there is a terminal and it goes to a socket.
+fn console_socket(process: Option<&Process>, terminal: &Terminal) -> Result<Option<PathBuf>> {
+    let wanted = process.and_then(Process::terminal).unwrap_or(false);
+    match (terminal, wanted) {
+        (Terminal::None, true) => Err(Error::spec(
+            "process.terminal",
+            "a terminal is asked for, and the caller takes none",
+        )),
+        (Terminal::Socket(path), true) => Ok(Some(path.clone())),
+        _ => Ok(None),
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxPersonalityDomain;
+use oci_spec::runtime::Process;
 use runtime_core_program::Text;
 
 use super::mounts::Mounts;
 use super::namespaces::{MOUNT, Namespaces, UTS};
-use super::process::Program;
+use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, devices, hooks, laws};
 use crate::cgroup;
@@ -62,8 +62,6 @@ pub struct PlanRequest {
     pub driver: CgroupDriver,
     /// Tolerate refused cgroup operations.
     pub rootless: bool,
-    /// Set by the planner from linux.personality.
-    pub(crate) personality: Option<LinuxPersonalityDomain>,
 }
 
 impl PlanRequest {
@@ -85,7 +83,6 @@ impl PlanRequest {
             no_new_keyring: false,
             driver: CgroupDriver::Cgroupfs,
             rootless: false,
-            personality: None,
         }
     }
 }
@@ -105,21 +102,17 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| Error::spec("process", "the field is missing"))?;
-        let mut request = request.clone();
-        request.personality = linux
-            .and_then(|linux| linux.personality().as_ref())
-            .map(|persona| persona.domain());
-
         let namespaces = Namespaces::of(spec, facts)?;
         let filter = linux
             .and_then(|linux| linux.seccomp().as_ref())
             .map(seccomp::compile)
             .transpose()?;
         warnings.extend(filter.iter().flat_map(|filter: &Filter| filter.warnings.clone()));
-        let cgroup = plan_cgroup(loaded, facts, &request, &mut warnings)?;
+        let cgroup = plan_cgroup(loaded, facts, request, &mut warnings)?;
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
-        let mounts = Mounts::of(spec, facts, &request, &namespaces, paths)?;
-        let program = Program::of(process, &request, &namespaces, filter.as_ref());
+        let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
+        let given = Given::at_create(request, linux);
+        let program = Program::of(process, given, &namespaces, filter.as_ref());
         refuse_unbuilt(loaded, facts)?;
 
         let mut schedule = Schedule::default();
@@ -149,7 +142,7 @@ impl Plan {
         }
         mounts.prepare_protection(&mut schedule);
         hooks::runtime(&mut schedule, spec);
-        hooks::container(&mut schedule, spec, &request, mounts.rootfs())?;
+        hooks::container(&mut schedule, spec, request, mounts.rootfs())?;
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;
@@ -159,14 +152,14 @@ impl Plan {
         sysctls(&mut schedule, loaded)?;
         mounts.protect(&mut schedule)?;
         program.identity(&mut schedule)?;
+        program.drop_privileges(&mut schedule)?;
 
-        program.created(&mut schedule);
-        hand_over(&mut schedule, &request);
-
+        program.created(&mut schedule, request.start_by);
+        hand_over(&mut schedule, request);
         program.execute(&mut schedule)?;
         // Hooks of the container run under its filter: they stand before Exec, behind Seccomp.
         let exec = schedule.lines.pop();
-        hooks::start(&mut schedule, spec, &request, &program.env(), program.home())?;
+        hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
         schedule.lines.extend(exec);
 
         warnings.extend(program.unraisable());
@@ -181,7 +174,7 @@ impl Plan {
     }
 
     /// CloseStray keeps what later steps of init name.
-    fn keep_descriptors(&mut self) {
+    pub(super) fn keep_descriptors(&mut self) {
         let mut keep: Vec<FdName> = self
             .lines
             .iter()
@@ -343,18 +336,11 @@ fn sysctls(schedule: &mut Schedule, loaded: &LoadedSpec) -> Result<()> {
 
 /// What callers wait for, once the container is created.
 fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
-    let shown = |path: &Path| path.to_string_lossy().into_owned();
-    if let Some(socket) = &request.pidfd_socket {
-        schedule.parent(
-            ParentStep::SendPidfd {
-                socket: shown(socket),
-            },
-            "(--pidfd-socket)",
-        );
-    }
-    if let Some(path) = &request.pid_file {
-        schedule.parent(ParentStep::PidFile { path: shown(path) }, "(--pid-file)");
-    }
+    tell_pid(
+        schedule,
+        request.pidfd_socket.as_deref(),
+        request.pid_file.as_deref(),
+    );
     if request.start_by == StartBy::Socket {
         schedule.parent(
             ParentStep::SaveRecord {
@@ -366,26 +352,28 @@ fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
     schedule.parent(ParentStep::Release, "(create)");
 }
 
+/// Tells those who asked which process it is.
+pub(super) fn tell_pid(schedule: &mut Schedule, pidfd_socket: Option<&Path>, pid_file: Option<&Path>) {
+    let shown = |path: &Path| path.to_string_lossy().into_owned();
+    if let Some(socket) = pidfd_socket {
+        schedule.parent(
+            ParentStep::SendPidfd {
+                socket: shown(socket),
+            },
+            "(--pidfd-socket)",
+        );
+    }
+    if let Some(path) = pid_file {
+        schedule.parent(ParentStep::PidFile { path: shown(path) }, "(--pid-file)");
+    }
+}
+
 /// Fields that this version cannot honour yet are refused, not ignored.
 fn refuse_unbuilt(loaded: &LoadedSpec, facts: &HostFacts) -> Result<()> {
     let spec = &loaded.spec;
-    let unsupported =
-        |field: &str, message: &str| Err(Error::spec(field, message).with_kind(ErrorKind::Unsupported));
-    let process = spec.process().as_ref();
     let linux = spec.linux().as_ref();
-    let set = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
-    if set(process.and_then(|process| process.apparmor_profile().as_deref())) {
-        return if facts.apparmor {
-            unsupported(
-                "process.apparmorProfile",
-                "AppArmor profiles are not supported yet",
-            )
-        } else {
-            unsupported("process.apparmorProfile", "AppArmor is not enabled on this host")
-        };
-    }
-    if set(process.and_then(|process| process.selinux_label().as_deref())) {
-        return unsupported("process.selinuxLabel", "SELinux labels are not supported yet");
+    if let Some(process) = spec.process() {
+        refuse_labels(process, facts)?;
     }
     if set(linux.and_then(|linux| linux.mount_label().as_deref())) {
         return unsupported("linux.mountLabel", "SELinux labels are not supported yet");
@@ -401,6 +389,32 @@ fn refuse_unbuilt(loaded: &LoadedSpec, facts: &HostFacts) -> Result<()> {
         .is_some_and(|devices| !devices.is_empty())
     {
         return unsupported("linux.netDevices", "moving network devices is not supported yet");
+    }
+    Ok(())
+}
+
+fn unsupported(field: &str, message: &str) -> Result<()> {
+    Err(Error::spec(field, message).with_kind(ErrorKind::Unsupported))
+}
+
+fn set(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.is_empty())
+}
+
+/// The same for what create and exec share.
+pub(super) fn refuse_labels(process: &Process, facts: &HostFacts) -> Result<()> {
+    if set(process.apparmor_profile().as_deref()) {
+        return if facts.apparmor {
+            unsupported(
+                "process.apparmorProfile",
+                "AppArmor profiles are not supported yet",
+            )
+        } else {
+            unsupported("process.apparmorProfile", "AppArmor is not enabled on this host")
+        };
+    }
+    if set(process.selinux_label().as_deref()) {
+        return unsupported("process.selinuxLabel", "SELinux labels are not supported yet");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Laws of every schedule, as code: each says what would go wrong and which bug taught it.
+//! Laws of every schedule, of create as of exec, as code: each says what would go wrong and which bug taught it.
 //!
 //! They are checked on every plan (a few microseconds) and on random configurations by the property tests. A broken law
 //! is a bug of the planner, never of the configuration.
@@ -6,10 +6,17 @@
 use super::Plan;
 use super::schedule::{Action, ParentStep, Step};
 
+/// Gives the line that breaks the law.
+type Law = fn(&Plan) -> Option<usize>;
+
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, fn(&Plan) -> Option<usize>); 9] = [
+    let laws: [(&str, Law); 11] = [
         ("the record exists before anything outside does", record_first),
+        (
+            "what is opened of a running container is checked to be its own before anything enters it",
+            container_checked,
+        ),
         (
             "init waits exactly where the parent answers (both halves of a handshake)",
             handshakes_pair,
@@ -25,6 +32,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
         (
             "no path of the host is opened after the root changed (CVE-2019-14271)",
             no_host_path_after_root,
+        ),
+        (
+            "the root that every path is found from is opened behind the last namespace",
+            root_behind_namespaces,
         ),
         (
             "masks and read-only paths come after the mounts and the new root (CVE-2019-19921)",
@@ -67,11 +78,69 @@ fn position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
         .map(|(line, _)| line)
 }
 
+fn parent_steps(plan: &Plan) -> impl Iterator<Item = (usize, &ParentStep)> {
+    plan.lines
+        .iter()
+        .enumerate()
+        .filter_map(|(line, entry)| match &entry.action {
+            Action::Parent(step) => Some((line, step)),
+            Action::Init(_) => None,
+        })
+}
+
+fn parent_position(plan: &Plan, wanted: impl Fn(&ParentStep) -> bool) -> Option<usize> {
+    parent_steps(plan)
+        .find(|(_, step)| wanted(step))
+        .map(|(line, _)| line)
+}
+
+/// Where the schedule makes sure of a container that exists; None where it makes one.
+fn check_of_container(plan: &Plan) -> Option<usize> {
+    parent_position(plan, |step| matches!(step, ParentStep::CheckProcess { .. }))
+}
+
 fn record_first(plan: &Plan) -> Option<usize> {
+    if check_of_container(plan).is_some() {
+        // The container has its record; a program that comes to it leaves nothing that would need another one.
+        return parent_position(plan, |step| {
+            matches!(
+                step,
+                ParentStep::SaveRecord { .. }
+                    | ParentStep::MakeCgroup { .. }
+                    | ParentStep::Limit { .. }
+                    | ParentStep::DeviceRules { .. }
+                    | ParentStep::Listen
+                    | ParentStep::WriteIdMaps { .. }
+            )
+        });
+    }
     match plan.lines.first().map(|line| &line.action) {
         Some(Action::Parent(ParentStep::SaveRecord { .. })) => None,
         _ => Some(0),
     }
+}
+
+fn container_checked(plan: &Plan) -> Option<usize> {
+    let opens = |step: &ParentStep| {
+        matches!(
+            step,
+            ParentStep::OpenCgroup { .. } | ParentStep::OpenNamespace { .. }
+        )
+    };
+    let Some(checked) = check_of_container(plan) else {
+        return parent_position(plan, |step| matches!(step, ParentStep::OpenCgroup { .. }));
+    };
+    let late = parent_steps(plan).find(|(line, step)| *line > checked && opens(step));
+    let spawned = parent_position(plan, |step| matches!(step, ParentStep::Spawn { .. }));
+    late.map(|(line, _)| line)
+        .or(spawned.filter(|line| *line < checked))
+}
+
+fn root_behind_namespaces(plan: &Plan) -> Option<usize> {
+    let root = position(plan, |step| matches!(step, Step::OpenRoot { .. }))?;
+    init_steps(plan)
+        .find(|(line, step)| *line > root && matches!(step, Step::Join { .. } | Step::Fork {}))
+        .map(|(line, _)| line)
 }
 
 fn handshakes_pair(plan: &Plan) -> Option<usize> {
@@ -103,9 +172,11 @@ fn stray_descriptors_first(plan: &Plan) -> Option<usize> {
 }
 
 fn undumpable_before_joining(plan: &Plan) -> Option<usize> {
-    let undumpable = position(plan, |step| matches!(step, Step::Undumpable {}))?;
     let joins = position(plan, |step| matches!(step, Step::Join { .. }))?;
-    (joins < undumpable).then_some(joins)
+    let undumpable = position(plan, |step| matches!(step, Step::Undumpable {}));
+    undumpable
+        .is_none_or(|undumpable| joins < undumpable)
+        .then_some(joins)
 }
 
 fn changes_root(step: &Step) -> bool {

@@ -4,10 +4,12 @@
 //! the environment or the clock; `runtime plan` prints the result without doing it, golden files keep it, the launcher
 //! walks it, errors quote it. Each line names its actor and the field of config.json that it comes from. The steps of
 //! init are the steps of the program format ([`runtime_core_program::StepBuf`]); those of the parent are
-//! [`ParentStep`]. Each topic has its file here; [`Plan::create`] is the order of time.
+//! [`ParentStep`]. Each topic has its file here; [`Plan::create`] and [`Plan::exec`] are the
+//! orders of time.
 
 mod create;
 mod devices;
+mod exec;
 mod hooks;
 pub mod laws;
 mod mounts;
@@ -17,6 +19,7 @@ mod process;
 mod schedule;
 
 pub use create::{PlanRequest, StartBy};
+pub use exec::{ExecPlanRequest, completed};
 pub(crate) use hooks::planned as planned_hooks;
 pub use hooks::{HookKind, PlannedHook};
 pub(crate) use mounts::clean;

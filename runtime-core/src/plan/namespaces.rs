@@ -182,6 +182,11 @@ impl Namespaces {
         self.privileged
     }
 
+    /// Whether the container's processes may choose their groups: an unprivileged writer of the maps had to give that up.
+    pub(super) fn can_set_groups(&self) -> bool {
+        self.privileged || !self.has(USER) || self.gids.len() > 1
+    }
+
     /// Opens what init joins; the parent's part before init exists.
     pub(super) fn open(&self, schedule: &mut Schedule) {
         for joined in &self.joined {
@@ -301,7 +306,7 @@ impl Namespaces {
 
     fn write_maps(&self, schedule: &mut Schedule) {
         let single_own = |maps: &[IdMap]| maps.len() == 1 && maps.iter().all(|map| map.size == 1);
-        let helpers = !self.privileged && !(single_own(&self.uids) && single_own(&self.gids));
+        let helpers = !(self.privileged || single_own(&self.uids) && single_own(&self.gids));
         let deny_setgroups = !self.privileged && !helpers;
         let maps = ParentStep::WriteIdMaps {
             uids: self.uids.clone(),

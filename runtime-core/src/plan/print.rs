@@ -153,6 +153,10 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
         ParentStep::Limit { write } => write!(f, "limit {}={}", write.file, write.value),
         ParentStep::DeviceRules { rules } => write!(f, "{} device rules", rules.len()),
         ParentStep::OpenNamespace { path, kind } => write!(f, "open {} namespace {path}", name_of(*kind)),
+        ParentStep::OpenCgroup { directories } => write!(f, "open cgroup {}", directories.join(" ")),
+        ParentStep::CheckProcess { pid, start_time } => {
+            write!(f, "check that process {pid} is the one started at {start_time}")
+        }
         ParentStep::Listen => f.write_str("listen for start"),
         ParentStep::Spawn { namespaces: flags } => {
             write!(f, "spawn init in {} new namespaces", namespaces(*flags))
@@ -189,6 +193,8 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
         }
         ParentStep::OomScore { value } => write!(f, "set oom_score_adj {value}"),
         ParentStep::Rlimit { name, soft, hard, .. } => write!(f, "set {name} {soft}:{hard}"),
+        ParentStep::Affinity { cpus } => write!(f, "run on the CPUs {cpus:?} only"),
+        ParentStep::AwaitExec => f.write_str("wait until the program runs"),
         ParentStep::PassTerminal { socket: Some(socket) } => write!(f, "send the terminal to {socket}"),
         ParentStep::PassTerminal { socket: None } => f.write_str("give the terminal to the caller"),
         ParentStep::SendPidfd { socket } => write!(f, "send the pidfd to {socket}"),

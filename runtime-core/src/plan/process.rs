@@ -1,16 +1,19 @@
 //! From a process of ours to the container's program: terminal, limits, identity, capabilities, seccomp, exec.
 
+use std::path::Path;
+
 use oci_spec::runtime::{
-    IOPriorityClass, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimitType,
-    Process, Scheduler,
+    IOPriorityClass, Linux, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
+    PosixRlimitType, Process, Scheduler,
 };
 use runtime_core_program::Text;
 use runtime_core_program::step::NO_HOME;
 
 use super::create::{PlanRequest, StartBy, text, texts};
-use super::namespaces::{Namespaces, USER};
+use super::namespaces::Namespaces;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
 use crate::seccomp::Filter;
 use crate::spec::Warning;
 use crate::spec::capability::{self, CapabilityMasks};
@@ -21,10 +24,57 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// The umask of a process whose configuration names none (runc's).
 const DEFAULT_UMASK: u32 = 0o022;
 
+/// What a program gets beside its configuration.
+#[derive(Debug)]
+pub(super) struct Given<'a> {
+    /// The container's id, which names the keyring.
+    pub(super) id: &'a ContainerId,
+    /// Which of the three standard descriptors the caller provides.
+    pub(super) stdio: [bool; 3],
+    /// The socket that gets the terminal's master; None: the caller keeps it.
+    pub(super) console_socket: Option<&'a Path>,
+    /// How many descriptors the program gets above the standard ones.
+    pub(super) preserve_fds: u32,
+    /// How many of them are LISTEN_FDS.
+    pub(super) listen_fds: u32,
+    /// Their names.
+    pub(super) listen_fd_names: Option<&'a str>,
+    /// Whether it has a notify socket of its own.
+    pub(super) notify: bool,
+    /// Leave the keyring.
+    pub(super) no_new_keyring: bool,
+    /// linux.personality.
+    pub(super) personality: Option<LinuxPersonalityDomain>,
+}
+
+impl<'a> Given<'a> {
+    /// What the first program of a container gets.
+    pub(super) fn at_create(request: &'a PlanRequest, linux: Option<&Linux>) -> Self {
+        Self {
+            id: &request.id,
+            stdio: request.stdio,
+            console_socket: request.console_socket.as_deref(),
+            preserve_fds: request.preserve_fds,
+            listen_fds: request.listen_fds,
+            listen_fd_names: request.listen_fd_names.as_deref(),
+            notify: request.notify_dir.is_some(),
+            no_new_keyring: request.no_new_keyring,
+            personality: personality(linux),
+        }
+    }
+}
+
+/// The execution domain of all programs of a container.
+pub(super) fn personality(linux: Option<&Linux>) -> Option<LinuxPersonalityDomain> {
+    linux
+        .and_then(|linux| linux.personality().as_ref())
+        .map(|persona| persona.domain())
+}
+
 /// What the last part of the schedule is planned from.
 pub(super) struct Program<'a> {
     process: &'a Process,
-    request: &'a PlanRequest,
+    given: Given<'a>,
     env: Vec<String>,
     filter: Option<&'a Filter>,
     can_set_groups: bool,
@@ -34,32 +84,31 @@ pub(super) struct Program<'a> {
 impl<'a> Program<'a> {
     pub(super) fn of(
         process: &'a Process,
-        request: &'a PlanRequest,
+        given: Given<'a>,
         namespaces: &Namespaces,
         filter: Option<&'a Filter>,
     ) -> Self {
         let mut env = deduplicated(process.env().as_deref().unwrap_or_default());
         // systemd's protocol: the program is pid 1 of its own world, or at least the one that was meant.
-        if request.listen_fds > 0 {
-            env.push(format!("LISTEN_FDS={}", request.listen_fds));
+        if given.listen_fds > 0 {
+            env.push(format!("LISTEN_FDS={}", given.listen_fds));
             env.push("LISTEN_PID=1".to_owned());
             env.extend(
-                request
+                given
                     .listen_fd_names
-                    .as_ref()
                     .map(|names| format!("LISTEN_FDNAMES={names}")),
             );
         }
-        if request.notify_dir.is_some() {
+        if given.notify {
             env.retain(|entry| !entry.starts_with("NOTIFY_SOCKET="));
             env.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
         }
         Self {
             process,
-            request,
+            given,
             env,
             filter,
-            can_set_groups: namespaces.privileged() || !namespaces.has(USER) || namespaces.gids().len() > 1,
+            can_set_groups: namespaces.can_set_groups(),
             parent_sets_limits: namespaces.parent_sets_limits(),
         }
     }
@@ -166,10 +215,10 @@ impl<'a> Program<'a> {
 
     /// The standard descriptors.
     pub(super) fn stdio(&self, schedule: &mut Schedule) {
-        if !self.process.terminal().unwrap_or(false) && self.request.stdio.iter().any(|given| *given) {
+        if !self.process.terminal().unwrap_or(false) && self.given.stdio.iter().any(|given| *given) {
             let name = |number: u8| {
                 let given = self
-                    .request
+                    .given
                     .stdio
                     .get(usize::from(number))
                     .copied()
@@ -222,9 +271,8 @@ impl<'a> Program<'a> {
         schedule.parent(
             ParentStep::PassTerminal {
                 socket: self
-                    .request
+                    .given
                     .console_socket
-                    .as_ref()
                     .map(|path| path.to_string_lossy().into_owned()),
             },
             "process.terminal",
@@ -239,11 +287,11 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    /// Everything between the finished root and the moment when the container is created.
+    /// Who the program is: everything between the finished root and the loss of privileges.
     pub(super) fn identity(&self, schedule: &mut Schedule) -> Result<()> {
         let process = self.process;
-        if !self.request.no_new_keyring {
-            let name = format!("_ses.{}", self.request.id);
+        if !self.given.no_new_keyring {
+            let name = format!("_ses.{}", self.given.id);
             schedule.init(
                 Step::NewKeyring {
                     name: text("(keyring)", &name)?,
@@ -279,7 +327,7 @@ impl<'a> Program<'a> {
                 "process.ioPriority",
             );
         }
-        if let Some(persona) = self.request.personality {
+        if let Some(persona) = self.given.personality {
             let persona = match persona {
                 LinuxPersonalityDomain::PerLinux => 0,
                 LinuxPersonalityDomain::PerLinux32 => 0x0008,
@@ -334,6 +382,13 @@ impl<'a> Program<'a> {
             },
             "process.user.umask",
         );
+        Ok(())
+    }
+
+    /// Gives the privileges up and looks for the program with what is left of them.
+    pub(super) fn drop_privileges(&self, schedule: &mut Schedule) -> Result<()> {
+        let process = self.process;
+        let masks = CapabilityMasks::of(process.capabilities().as_ref());
         // Without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: it goes in before the capabilities go.
         if !self.no_new_privileges() {
             self.seccomp(schedule);
@@ -363,8 +418,8 @@ impl<'a> Program<'a> {
             },
             "process.args[0]",
         );
-        if self.request.preserve_fds > 0 {
-            let fds = (0..self.request.preserve_fds).map(FdName::Preserved).collect();
+        if self.given.preserve_fds > 0 {
+            let fds = (0..self.given.preserve_fds).map(FdName::Preserved).collect();
             schedule.init(Step::PlaceFds { fds }, "(--preserve-fds)");
         }
         Ok(())
@@ -383,8 +438,8 @@ impl<'a> Program<'a> {
     }
 
     /// The moment when the container is created.
-    pub(super) fn created(&self, schedule: &mut Schedule) {
-        let listener = match self.request.start_by {
+    pub(super) fn created(&self, schedule: &mut Schedule, start_by: StartBy) {
+        let listener = match start_by {
             StartBy::Socket => FdName::Listener,
             StartBy::Caller => FdName::Absent,
         };
@@ -402,7 +457,7 @@ impl<'a> Program<'a> {
                 args: texts("process.args", args)?,
                 env: texts("process.env", &self.env())?,
                 home: self.home(),
-                keep: self.request.preserve_fds,
+                keep: self.given.preserve_fds,
             },
             "process.args",
         );

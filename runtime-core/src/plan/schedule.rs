@@ -73,6 +73,18 @@ pub enum ParentStep {
         /// Its CLONE_NEW* kind.
         kind: u32,
     },
+    /// Take the cgroup of a container that exists: the next Spawn and JoinCgroup go there.
+    OpenCgroup {
+        /// Its directories, by hierarchy.
+        directories: Vec<String>,
+    },
+    /// Make sure that the descriptors opened so far belong to this process: it is still the one that the record names.
+    CheckProcess {
+        /// Its pid.
+        pid: i32,
+        /// When it started, in clock ticks since boot (proc_pid_stat(5)).
+        start_time: u64,
+    },
     /// Make the socket that `start` connects to.
     Listen,
     /// Start init in new namespaces, in the unified cgroup where there is one.
@@ -126,11 +138,18 @@ pub enum ParentStep {
         /// Hard limit.
         hard: u64,
     },
+    /// Let init run on these CPUs only.
+    Affinity {
+        /// Their numbers.
+        cpus: Vec<u32>,
+    },
     /// Pass the terminal's master on: to this socket, or to the caller.
     PassTerminal {
         /// Path of the socket.
         socket: Option<String>,
     },
+    /// Wait until the program runs.
+    AwaitExec,
     /// Send a pidfd of init to this socket.
     SendPidfd {
         /// Path of the socket.

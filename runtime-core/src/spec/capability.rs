@@ -3,7 +3,7 @@
 //! The kernel counts capabilities and takes sets as 64-bit masks; config.json names them and oci-spec has an enum.
 //! The three meet here. Which sets a process ends up with, and in which order they are applied, is decided elsewhere.
 
-use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process};
 
 /// The number of the last capability this version knows (CAP_CHECKPOINT_RESTORE, Linux 5.9).
 pub const LAST: u8 = 40;
@@ -83,6 +83,42 @@ impl CapabilityMasks {
             ambient: of_set(sets.ambient()),
         }
     }
+}
+
+/// Adds a capability to those of a process, as `exec --cap` does: bounding, effective and permitted; ambient only where
+/// the process has inheritable ones, for the kernel wants both; inheritable never (CVE-2022-29162). False for a name
+/// that this version does not know: nothing is changed then.
+pub fn grant(process: &mut Process, text: &str) -> bool {
+    let Some(capability) = number(text).and_then(name).and_then(|name| {
+        let bare = name.strip_prefix("CAP_").unwrap_or(name);
+        bare.parse::<Capability>().ok()
+    }) else {
+        return false;
+    };
+    // The default of the type is the set of a docker container.
+    let empty = || {
+        let mut sets = LinuxCapabilities::default();
+        sets.set_bounding(None);
+        sets.set_effective(None);
+        sets.set_inheritable(None);
+        sets.set_permitted(None);
+        sets.set_ambient(None);
+        sets
+    };
+    let mut sets = process.capabilities().clone().unwrap_or_else(empty);
+    let with = |set: &Option<Capabilities>| {
+        let mut set = set.clone().unwrap_or_default();
+        set.insert(capability);
+        Some(set)
+    };
+    sets.set_bounding(with(sets.bounding()));
+    sets.set_effective(with(sets.effective()));
+    sets.set_permitted(with(sets.permitted()));
+    if sets.inheritable().as_ref().is_some_and(|set| !set.is_empty()) {
+        sets.set_ambient(with(sets.ambient()));
+    }
+    process.set_capabilities(Some(sets));
+    true
 }
 
 /// All names known to this version, in kernel order, for `features`.

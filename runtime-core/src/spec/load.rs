@@ -117,6 +117,12 @@ impl LoadedProcess {
     pub fn from_slice(bytes: &[u8], origin: &str) -> Result<Self> {
         let mut document = parse(bytes, origin)?;
         let warnings = normalize(&mut document, &PROCESS, "process");
+        // As in a configuration: a missing user is 0:0.
+        if let Value::Object(process) = &mut document {
+            process
+                .entry("user")
+                .or_insert_with(|| Value::Object(serde_json::Map::new()));
+        }
         Ok(Self {
             process: typed(&document, "process")?,
             warnings,

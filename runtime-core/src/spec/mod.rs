@@ -13,7 +13,8 @@ pub mod mount_options;
 mod normalize;
 mod shape;
 
-pub use check::check;
+pub use check::{check, check_process};
 pub use default::{DefaultSpec, default_json, default_spec};
 pub use load::{LoadedProcess, LoadedResources, LoadedSpec, Warning};
 pub use mount_options::MountOptions;
+pub use oci_spec::runtime::{Process, Spec};

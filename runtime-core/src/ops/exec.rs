@@ -1,0 +1,266 @@
+//! exec: another program in a running, or only created, container.
+//!
+//! No lock is held: a program that comes to a container changes nothing that is recorded, and one that a container can
+//! hold up (a paused one, a filesystem that it serves itself) must not hold up its end. What is opened of the container
+//! is checked to be its own, and what comes too late for a container that ends finds its pid namespace dead.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use super::{Container, wait_for_end};
+use crate::cgroup::{Cgroup, CgroupRecord};
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::HostFacts;
+use crate::facts::cgroup::HierarchyKind;
+use crate::id::Signal;
+use crate::launch::{Host, Launch, Launched};
+use crate::plan::{ExecPlanRequest, Plan};
+use crate::record::ProcessIdentity;
+use crate::request::{ExecRequest, SubCgroup};
+use crate::state::{Exit, Status};
+
+/// A program that exec started. Dropping it does not end the program.
+#[derive(Debug)]
+pub struct Executed {
+    pid: i32,
+    pidfd: OwnedFd,
+    terminal: Option<OwnedFd>,
+}
+
+impl Executed {
+    /// The program's pid as the caller sees it.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A descriptor of the program, readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The master of the terminal, once, where the request said [`crate::Terminal::Keep`].
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+
+    /// Waits until the program has ended. It is a child of this process: whoever else waits for all children may learn
+    /// how it ended instead.
+    ///
+    /// # Errors
+    /// System, where the descriptor cannot be waited for.
+    pub fn wait(&self) -> Result<Exit> {
+        match crate::sys::wait::exit_of(&self.pidfd) {
+            Exit::Unknown => wait_for_end(&self.pidfd, None).map(|_| Exit::Unknown),
+            exit => Ok(exit),
+        }
+    }
+
+    /// Sends a signal to the program.
+    ///
+    /// # Errors
+    /// NotRunning, where it has ended; System.
+    pub fn kill(&self, signal: Signal) -> Result<()> {
+        match crate::sys::wait::signal(&self.pidfd, signal.number()) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                Err(Error::new(ErrorKind::NotRunning, "the program has ended"))
+            }
+            sent => sent.map_err(|error| Error::os(format!("pidfd_send_signal({})", signal.number()), error)),
+        }
+    }
+}
+
+impl Container {
+    /// Runs another program in the container; returns when the program has been executed.
+    ///
+    /// # Errors
+    /// WrongState, where the container is stopped or paused; Program, where the program cannot be executed. What was
+    /// started has been killed then.
+    pub fn exec(&self, mut request: ExecRequest) -> Result<Executed> {
+        let wrong_state = |message: &str| Err(Error::new(ErrorKind::WrongState, message));
+        match self.status()? {
+            Status::Stopped => return wrong_state("cannot exec in a stopped container"),
+            Status::Creating => return wrong_state("cannot exec in a container that is being created"),
+            Status::Paused if !request.ignore_paused => {
+                return wrong_state("cannot exec in a paused container (use --ignore-paused to override)");
+            }
+            Status::Paused | Status::Running | Status::Created => {}
+        }
+        let init = self
+            .record
+            .init
+            .ok_or_else(|| Error::new(ErrorKind::State, "the record names no init"))?;
+        let entry = Entry {
+            container: self,
+            init,
+            cgroup: self.entered_cgroup(&request.sub_cgroups)?,
+            prepare: request.prepare_terminal,
+            chosen: !request.sub_cgroups.is_empty(),
+        };
+        let facts = HostFacts::gather()?;
+        let asked = entry.plan_request(&request)?;
+        let plan = Plan::exec(&self.config()?, &request.process, &facts, &asked)?;
+        let descriptors = super::descriptors(
+            std::mem::take(&mut request.stdio),
+            std::mem::take(&mut request.preserve_fds),
+        )?;
+        entry.walk(&plan, descriptors)
+    }
+
+    /// The container's cgroup, or what the caller chose below it.
+    fn entered_cgroup(&self, chosen: &[SubCgroup]) -> Result<Option<CgroupRecord>> {
+        let Some(record) = &self.record.cgroup else {
+            return match chosen.first() {
+                None => Ok(None),
+                Some(_) => Err(Error::new(ErrorKind::Unsupported, "the container has no cgroup")),
+            };
+        };
+        let mut record = record.clone();
+        for sub in chosen {
+            let below = below(&sub.path)?;
+            let mut found = false;
+            for directory in &mut record.directories {
+                let wanted = sub.controller.as_ref().is_none_or(|wanted| match directory.kind {
+                    HierarchyKind::Unified => false,
+                    _ => directory.controllers.contains(wanted),
+                });
+                if wanted {
+                    directory.relative.extend(below);
+                    found = true;
+                }
+            }
+            if let (false, Some(controller)) = (found, &sub.controller) {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("unknown controller {controller} of the sub cgroup {:?}", sub.path),
+                ));
+            }
+        }
+        Ok(Some(record))
+    }
+}
+
+/// A path that does not leave the container's cgroup.
+fn below(path: &str) -> Result<&Path> {
+    let relative = Path::new(path.trim_start_matches('/'));
+    let normal = |part| matches!(part, std::path::Component::Normal(_));
+    if relative.components().all(normal) {
+        Ok(relative)
+    } else {
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "bad sub cgroup path: {path}: allowed is a path without \"..\" from the container's cgroup on"
+            ),
+        ))
+    }
+}
+
+/// A container that a program is about to enter.
+struct Entry<'a> {
+    container: &'a Container,
+    init: ProcessIdentity,
+    cgroup: Option<CgroupRecord>,
+    prepare: Option<fn(BorrowedFd<'_>) -> Result<()>>,
+    /// The caller chose the cgroup: no other one will do.
+    chosen: bool,
+}
+
+impl Entry<'_> {
+    fn plan_request(&self, request: &ExecRequest) -> Result<ExecPlanRequest> {
+        let record = &self.container.record;
+        let ProcessIdentity { pid, start_time } = self.init;
+        let cgroup = self.cgroup.as_ref();
+        Ok(ExecPlanRequest {
+            cgroup: cgroup.map_or_else(Vec::new, |cgroup| cgroup.directories.clone()),
+            stdio: super::given(&request.stdio),
+            console_socket: super::console_socket(Some(&request.process), &request.terminal)?,
+            preserve_fds: super::count(&request.preserve_fds)?,
+            listen_fds: request.listen_fds,
+            listen_fd_names: request.listen_fd_names.clone(),
+            pid_file: request.pid_file.clone(),
+            pidfd_socket: request.pidfd_socket.clone(),
+            no_new_keyring: request.no_new_keyring,
+            ..ExecPlanRequest::new(record.id.clone(), pid, start_time, &record.rootfs)
+        })
+    }
+
+    fn walk(mut self, plan: &Plan, descriptors: crate::lower::Descriptors) -> Result<Executed> {
+        let mut launch = Launch::new(plan, descriptors);
+        let walked = launch.walk(&mut self);
+        match (walked, launch.init.take()) {
+            (
+                Ok(()),
+                Some(Launched {
+                    pid, pidfd, terminal, ..
+                }),
+            ) => Ok(Executed { pid, pidfd, terminal }),
+            (Ok(()), None) => Err(Error::new(ErrorKind::Internal, "the schedule spawned no init")),
+            (Err(error), init) => {
+                // What went wrong first is what the caller must hear.
+                if let Some(init) = init {
+                    let _ = super::kill::end(&init.pidfd);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The record stays as it is, and the steps that would need more are not in a schedule of exec.
+impl Host for Entry<'_> {
+    fn save(&mut self, _status: Status, _init: Option<ProcessIdentity>) -> Result<()> {
+        Ok(())
+    }
+
+    fn keep_cgroup(&mut self, _cgroup: &Cgroup) {}
+
+    fn save_config(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn hook_state(&self, _status: Status, _pid: i32) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn bundle(&self) -> &Path {
+        &self.container.record.bundle
+    }
+
+    fn listen(&self) -> Result<OwnedFd> {
+        Err(Error::new(ErrorKind::Internal, "exec does not wait for a start"))
+    }
+
+    fn cgroup(&self) -> Option<Cgroup> {
+        self.cgroup.as_ref().map(Cgroup::open)
+    }
+
+    /// Where init is now in the unified hierarchy: a container may have moved its processes and have removed or
+    /// divided the cgroup that it was created in.
+    fn other_cgroup(&self) -> Result<Option<Cgroup>> {
+        let Some(mut record) = self.cgroup.clone().filter(|_| !self.chosen) else {
+            return Ok(None);
+        };
+        let path = format!("/proc/{}/cgroup", self.init.pid);
+        let text =
+            std::fs::read_to_string(&path).map_err(|error| Error::os(format!("open({path:?})"), error))?;
+        if !self.init.is_alive()? {
+            return Ok(None);
+        }
+        let now = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        let unified = record
+            .directories
+            .iter_mut()
+            .find(|directory| directory.kind == HierarchyKind::Unified);
+        match (now, unified) {
+            (Some(now), Some(unified)) if unified.relative != Path::new(now) => {
+                unified.relative = now.into();
+                Ok(Some(Cgroup::open(&record)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn see_terminal(&self, master: BorrowedFd<'_>) -> Result<()> {
+        self.prepare.map_or(Ok(()), |prepare| prepare(master))
+    }
+}
