@@ -38,7 +38,15 @@ fn an_installed_init_serves_where_memfds_are_refused() {
     let scratch = std::env::temp_dir().join(format!("runtime-memfd-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).expect("a scratch directory");
     let output = Command::new("timeout")
-        .args(["60", "unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"])
+        .args([
+            "60",
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount",
+            "--mount-proc",
+        ])
         .args(["sh", "-c", SCRIPT, "sh", env!("CARGO_BIN_EXE_runtime")])
         .arg(&scratch)
         .output()

@@ -160,11 +160,10 @@ impl Plan {
 
         program.created(&mut schedule, request.start_by);
         hand_over(&mut schedule, request);
-        program.execute(&mut schedule)?;
-        // Hooks of the container run under its filter: they stand before Exec, behind Seccomp.
-        let exec = schedule.lines.pop();
+        // Hooks of the container run under its filter.
+        program.late_filter(&mut schedule);
         hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
-        schedule.lines.extend(exec);
+        program.execute(&mut schedule)?;
 
         warnings.extend(program.unraisable());
         let mut plan = Self {
