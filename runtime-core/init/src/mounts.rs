@@ -85,16 +85,7 @@ pub(crate) fn mount_filesystem(root: Handle, wanted: &Filesystem<'_>) -> Outcome
     )?;
     let mount = match make_filesystem(wanted, &target) {
         Err(failure) if has(mount_flags::BIND_FALLBACK) && matches!(failure.errno, EPERM | EBUSY) => {
-            let flags = mounts::CLONE | mounts::RECURSIVE;
-            let mount = mounts::open_tree(Handle::CWD, wanted.fallback, flags)
-                .map_err(|failure| failure.detail(detail::SOURCE))?;
-            let clear = if wanted.change.set & attribute::ACCESS_TIME == 0 {
-                0
-            } else {
-                attribute::ACCESS_TIME
-            };
-            mounts::set_attributes(mount.at(), wanted.change.set, clear, false)?;
-            mount
+            bind_instead(wanted)?
         }
         made => made?,
     };
@@ -115,6 +106,27 @@ pub(crate) fn mount_filesystem(root: Handle, wanted: &Filesystem<'_>) -> Outcome
     change.attributes(mount.at())?;
     mounts::attach(mount.at(), target.fd.at())?;
     change.propagation(mount.at())
+}
+
+/// What takes the place of a filesystem that this user namespace may not mount.
+fn bind_instead(wanted: &Filesystem<'_>) -> Outcome<Fd> {
+    let flags = mounts::CLONE | mounts::RECURSIVE;
+    let mount = match mounts::open_tree(Handle::CWD, wanted.fallback, flags) {
+        // What lies under the target may be the host's own (/sys bound from there): it has to be hidden.
+        Err(failure) if failure.errno == ENOENT && wanted.flags & mount_flags::MAY_LACK != 0 => {
+            let parameters = mounts::open_filesystem(c"tmpfs")?;
+            mounts::create(parameters.at())?;
+            return mounts::mount(parameters.at(), wanted.change.set | attribute::READ_ONLY);
+        }
+        opened => opened.map_err(|failure| failure.detail(detail::SOURCE))?,
+    };
+    let clear = if wanted.change.set & attribute::ACCESS_TIME == 0 {
+        0
+    } else {
+        attribute::ACCESS_TIME
+    };
+    mounts::set_attributes(mount.at(), wanted.change.set, clear, false)?;
+    Ok(mount)
 }
 
 fn make_filesystem(wanted: &Filesystem<'_>, target: &Place) -> Outcome<Fd> {
@@ -191,7 +203,10 @@ pub(crate) fn mount_bind(root: Handle, wanted: &Bind<'_>, lent: Option<Fd>) -> O
     let mount = if has(mount_flags::LENT) {
         lent.ok_or(Failure::malformed())?
     } else {
-        open_source(wanted).map_err(|failure| failure.detail(detail::SOURCE))?
+        match open_source(wanted) {
+            Err(failure) if failure.errno == ENOENT && has(mount_flags::MAY_LACK) => return Ok(()),
+            opened => opened.map_err(|failure| failure.detail(detail::SOURCE))?,
+        }
     };
     let kind = files::status(mount.at())?.kind;
     if kind == Kind::SYMLINK {

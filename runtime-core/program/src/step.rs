@@ -34,6 +34,9 @@ pub mod mount_flags {
     pub const ALLOW_PROC: u32 = 1 << 8;
     /// MountBind: where the source is a symbolic link, make the same link at the target instead.
     pub const COPY_SYMLINK: u32 = 1 << 9;
+    /// MountBind: where the source does not exist, mount nothing. MountFs with BIND_FALLBACK: where `fallback` does not
+    /// exist either, cover the target with an empty read-only tmpfs.
+    pub const MAY_LACK: u32 = 1 << 10;
 }
 
 /// `uid` in the Exec step when HOME needs no lookup.

@@ -5,7 +5,7 @@
 //! come later, and an init system inside wants them. Beside version 1 only what a limit needs is handed down.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -34,17 +34,25 @@ pub(super) fn prepare(group: &Group, mount: BorrowedFd<'_>, needed: &[&Write], a
         }
     }
     let missing = enable(group, mount, &wanted)?;
-    let lacking = needed
-        .iter()
-        .find(|write| missing.iter().any(|(name, _)| *name == write.controller));
-    if let Some(write) = lacking.filter(|write| !write.file.ends_with(".pressure")) {
-        let errno = missing
+    let refusal = |write: &Write| {
+        missing
             .iter()
-            .find(|(name, _)| *name == write.controller)
-            .map(|(_, errno)| *errno);
-        return Err(not_delegated(group, write, errno));
+            .find(|refused| refused.controller == write.controller)
+    };
+    let lacking = needed.iter().find(|write| refusal(write).is_some());
+    if let Some(write) = lacking.filter(|write| !write.file.ends_with(".pressure")) {
+        return Err(not_delegated(group, write, refusal(write)));
     }
     accept_processes(group, needed)
+}
+
+/// A controller that a group above does not hand down.
+#[derive(Debug)]
+pub(super) struct Refused<'a> {
+    controller: &'a str,
+    /// Which group, from the mount point.
+    level: PathBuf,
+    errno: Errno,
 }
 
 /// Lists the controllers in cgroup.subtree_control of every group above; gives those that could not be had below, each
@@ -53,7 +61,7 @@ pub(super) fn enable<'a>(
     group: &Group,
     mount: BorrowedFd<'_>,
     wanted: &[&'a str],
-) -> Result<Vec<(&'a str, Errno)>> {
+) -> Result<Vec<Refused<'a>>> {
     let Some(parent) = group.directory.relative.parent() else {
         return Ok(Vec::new());
     };
@@ -61,7 +69,7 @@ pub(super) fn enable<'a>(
     if missing.is_empty() {
         return Ok(Vec::new());
     }
-    let mut refused: Vec<(&str, Errno)> = Vec::new();
+    let mut refused: Vec<Refused<'_>> = Vec::new();
     let mut levels: Vec<&Path> = parent.ancestors().collect();
     levels.reverse();
     for level in levels {
@@ -77,7 +85,11 @@ pub(super) fn enable<'a>(
         for name in here {
             if let Err(errno) = dir::write(fd.as_fd(), "cgroup.subtree_control", &format!("+{name}")) {
                 missing.retain(|other| *other != name);
-                refused.push((name, errno));
+                refused.push(Refused {
+                    controller: name,
+                    level: level.to_path_buf(),
+                    errno,
+                });
             }
         }
     }
@@ -109,7 +121,7 @@ fn failed(group: &Group, call: &str, level: &Path, errno: Errno) -> Error {
 }
 
 /// A limit whose controller the group does not have.
-pub(super) fn not_delegated(group: &Group, write: &Write, errno: Option<Errno>) -> Error {
+pub(super) fn not_delegated(group: &Group, write: &Write, refused: Option<&Refused<'_>>) -> Error {
     let message = format!(
         "cannot set {} limit: the controller {} is not delegated to the cgroup {}",
         write.controller,
@@ -117,14 +129,18 @@ pub(super) fn not_delegated(group: &Group, write: &Write, errno: Option<Errno>) 
         group.directory.path().display()
     );
     let error = Error::new(ErrorKind::Permission, message).with_field(&write.origin);
-    match errno {
-        Some(Errno::BUSY) => error.with_errno(libc::EBUSY).with_hint(
-            "a cgroup above it has processes of its own, and such a group cannot hand controllers down: move them into \
-             a group beside the container's",
-        ),
-        Some(errno) => error.with_errno(errno.raw_os_error()).with_hint(DELEGATE),
-        None => error.with_hint(DELEGATE),
+    let Some(Refused { level, errno, .. }) = refused else {
+        return error.with_hint(DELEGATE);
+    };
+    let error = error.with_errno(errno.raw_os_error());
+    if *errno == Errno::BUSY {
+        return error.with_hint(format!(
+            "the cgroup {} has processes of its own, and such a group cannot hand controllers down: move them into a \
+             group beside the container's",
+            group.directory.mount_point.join(level).display()
+        ));
     }
+    error.with_hint(DELEGATE)
 }
 
 /// Below a group with processes that hands out threaded controllers, a new group is of type "domain invalid" and takes no

@@ -53,6 +53,10 @@ pub(crate) trait Host {
     fn other_cgroup(&self) -> Result<Option<Cgroup>> {
         Ok(None)
     }
+    /// Whether a program may run outside of the cgroup that this caller may not move processes into.
+    fn may_stay_outside(&self) -> bool {
+        false
+    }
     /// Sees the terminal that the caller keeps, before the program does.
     fn see_terminal(&self, _master: BorrowedFd<'_>) -> Result<()> {
         Ok(())
@@ -321,6 +325,10 @@ impl<'a> Launch<'a> {
                 self.cgroup = Some(other);
                 self.spawn_in(namespaces)?
             }
+            Err(error) if error.errno() == Some(libc::EACCES) && host.may_stay_outside() => {
+                self.cgroup = None;
+                self.spawn_in(namespaces)?
+            }
             other => other?,
         };
         self.descriptors = Descriptors::default();
@@ -437,13 +445,28 @@ pub(crate) fn spawn_init(
         }
         other => other,
     };
-    result.map_err(|refused| {
-        let text = match refused.call {
-            "clone3" => format!("clone3(namespaces {namespaces:#x})"),
-            call => format!("{call}(init)"),
-        };
-        Error::os(text, refused.source)
+    result.map_err(|refused| match refused.call {
+        "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
+        call => Error::os(format!("{call}(init)"), refused.source),
     })
+}
+
+/// What the kernel's answer to clone3 means; cgroups(7) "Delegation containment", user_namespaces(7).
+fn not_cloned(namespaces: u64, into_cgroup: bool, error: std::io::Error) -> Error {
+    let new_user = namespaces & u64::from(libc::CLONE_NEWUSER.cast_unsigned()) != 0;
+    let into = if into_cgroup { ", into the cgroup" } else { "" };
+    let error = Error::os(format!("clone3(namespaces {namespaces:#x}{into})"), error);
+    match error.errno() {
+        Some(libc::EACCES) if into_cgroup => error.with_hint(
+            "a process is moved only by who may write to cgroup.procs of the nearest cgroup above both its old and its \
+             new one: call the runtime from below the delegated unit (systemd-run --user --scope -p Delegate=yes ...)",
+        ),
+        Some(libc::EPERM | libc::ENOSPC | libc::EUSERS) if new_user => error.with_hint(
+            "this host may not let users make user namespaces: see the sysctls user.max_user_namespaces, \
+             kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",
+        ),
+        _ => error,
+    }
 }
 
 /// Sends a descriptor to the listener of a unix socket.

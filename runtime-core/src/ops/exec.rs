@@ -89,14 +89,15 @@ impl Container {
             .record
             .init
             .ok_or_else(|| Error::new(ErrorKind::State, "the record names no init"))?;
+        let facts = HostFacts::gather()?;
         let entry = Entry {
             container: self,
+            rootless: facts.euid != 0 || facts.in_user_namespace,
             init,
             cgroup: self.entered_cgroup(&request.sub_cgroups)?,
             prepare: request.prepare_terminal,
             chosen: !request.sub_cgroups.is_empty(),
         };
-        let facts = HostFacts::gather()?;
         let asked = entry.plan_request(&request)?;
         let plan = Plan::exec(&self.config()?, &request.process, &facts, &asked)?;
         let descriptors = super::descriptors(
@@ -163,6 +164,8 @@ struct Entry<'a> {
     prepare: Option<fn(BorrowedFd<'_>) -> Result<()>>,
     /// The caller chose the cgroup: no other one will do.
     chosen: bool,
+    /// The caller has no privileges over the host.
+    rootless: bool,
 }
 
 impl Entry<'_> {
@@ -258,6 +261,12 @@ impl Host for Entry<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// As in runc: a user who created the container from one unit and calls from another, as from a second login, may not
+    /// move processes between the two.
+    fn may_stay_outside(&self) -> bool {
+        self.rootless && !self.chosen
     }
 
     fn see_terminal(&self, master: BorrowedFd<'_>) -> Result<()> {

@@ -521,6 +521,9 @@ impl<'a> Mounts<'a> {
                 })
                 .map_or_else(|| PathBuf::from("/sys/fs/cgroup"), crate::cgroup::Directory::path);
             let mut flags = flag::BIND_FALLBACK;
+            if self.request.rootless {
+                flags |= flag::MAY_LACK;
+            }
             if options.dest_nofollow {
                 flags |= flag::TARGET_NOFOLLOW;
             }
@@ -598,7 +601,11 @@ impl<'a> Mounts<'a> {
                     propagation: options.propagation.clone(),
                     ..MountOptions::default()
                 };
-                self.bind(schedule, field, &own.to_string_lossy(), &place, &each, None)?;
+                if self.request.rootless {
+                    self.bind_if_made(schedule, field, &own, &place, &each)?;
+                } else {
+                    self.bind(schedule, field, &own.to_string_lossy(), &place, &each, None)?;
+                }
             }
             if hierarchy.controllers.len() > 1 {
                 for controller in &hierarchy.controllers {
@@ -622,6 +629,32 @@ impl<'a> Mounts<'a> {
             };
             self.remount(schedule, field, target, &late)?;
         }
+        Ok(())
+    }
+
+    /// The bind of a cgroup that this caller perhaps could not make: what is not delegated to it is not shown. Everybody
+    /// may look at cgroups, so the source need not be lent.
+    fn bind_if_made(
+        &self,
+        schedule: &mut Schedule,
+        field: &str,
+        source: &Path,
+        target: &str,
+        options: &MountOptions,
+    ) -> Result<()> {
+        schedule.init(
+            Step::MountBind {
+                source: text(field, &source.to_string_lossy())?,
+                target: text(field, target)?,
+                set: options.attributes.set,
+                clear: options.attributes.clear,
+                recursive_set: options.recursive.set,
+                recursive_clear: options.recursive.clear,
+                propagation: propagation(options),
+                flags: flag::RECURSIVE | flag::MAY_LACK,
+            },
+            field,
+        );
         Ok(())
     }
 

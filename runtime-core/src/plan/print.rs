@@ -258,11 +258,20 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             flags,
             ..
         } => {
-            let recursive = *flags & mount_flags::RECURSIVE != 0;
+            let has = |flag| *flags & flag != 0;
             write!(
                 f,
-                "{} {source} on {target}",
-                if recursive { "rbind" } else { "bind" }
+                "{} {source} on {target}{}",
+                if has(mount_flags::RECURSIVE) {
+                    "rbind"
+                } else {
+                    "bind"
+                },
+                if has(mount_flags::MAY_LACK) {
+                    " if it exists"
+                } else {
+                    ""
+                }
             )?;
             words(f, &[attributes(*set), propagations(changes)])?;
             if *recursive_set == 0 {

@@ -482,3 +482,31 @@ fn a_refused_filesystem_falls_back_to_a_bind() {
         init.proc("mountinfo")
     );
 }
+
+#[test]
+fn what_may_lack_is_skipped_or_covered() {
+    if !is_root() {
+        return;
+    }
+    let root = Folder::new();
+    let place = |name: &str| format!("{}/{name}", root.path().display());
+    // In a user namespace that does not own the network namespace sysfs is refused.
+    let mut sysfs = filesystem("sysfs", "/sys", &[], flag::BIND_FALLBACK | flag::MAY_LACK);
+    if let Step::MountFs { fallback, .. } = &mut sysfs {
+        *fallback = text("/nowhere");
+    }
+    let mut steps = rooted(&root);
+    steps.insert(0, Step::Unshare { namespaces: NEWUSER });
+    let lacking = bind("/nowhere", "/left-out", flag::MAY_LACK);
+    let init = Init::start(&all(&[&steps, &[lacking, sysfs, Step::Sync {}]]));
+    init.expect(FrameKind::Reached, 7);
+    assert!(!root.path().join("left-out").exists());
+    let covered = &init.mounts(&place("sys"))[0];
+    assert!(covered[5].starts_with("ro"), "{covered:?}");
+    assert!(covered.iter().any(|field| field == "tmpfs"), "{covered:?}");
+    // Another failure than a missing source is none to pass over.
+    std::fs::write(root.path().join("file"), "").unwrap();
+    let wrong = bind(&place("file/below"), "/left-out", flag::MAY_LACK);
+    let frame = Init::start(&all(&[&rooted(&root), &[wrong]])).failure();
+    assert_eq!((frame.errno, frame.detail), (20, detail::SOURCE));
+}
