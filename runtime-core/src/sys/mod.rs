@@ -4,6 +4,7 @@ pub(crate) mod bpf;
 pub(crate) mod limit;
 pub(crate) mod mount;
 pub(crate) mod namespace;
+pub(crate) mod netlink;
 mod raw;
 pub(crate) mod spawn;
 pub(crate) mod wait;

@@ -1,4 +1,4 @@
-//! Starting init, and doing one call in another mount namespace: the two places where a process is made.
+//! Starting init, and doing one call in a namespace of another process: the two places where a process is made.
 //!
 //! Both children share the caller's memory (CLONE_VM) and stop the calling thread until they are done (CLONE_VFORK):
 //! the cost does not grow with the caller's memory, and no lock, allocator or thread-local of the caller is touched,
@@ -208,14 +208,22 @@ unsafe fn exit(code: usize) -> ! {
     }
 }
 
-/// What [`open_tree_elsewhere`] does in the child.
+/// What [`descriptor_elsewhere`] does in the child.
 #[repr(C)]
-struct TreeBlock {
+struct ElsewhereBlock {
     process: i32,
-    path: *const libc::c_char,
-    flags: usize,
+    namespace: usize,
+    number: libc::c_long,
+    arguments: [usize; 6],
     result: isize,
     joined: bool,
+}
+
+/// One system call that makes a descriptor.
+struct Call {
+    name: &'static str,
+    number: libc::c_long,
+    arguments: [usize; 6],
 }
 
 /// open_tree(2) of a path as the process behind `process` sees it, with the caller's own credentials; gives a detached
@@ -228,10 +236,60 @@ pub(crate) fn open_tree_elsewhere(
     path: &CStr,
     flags: u32,
 ) -> Result<OwnedFd, (&'static str, io::Error)> {
-    let mut block = TreeBlock {
+    let call = Call {
+        name: "open_tree",
+        number: libc::SYS_open_tree,
+        arguments: [
+            libc::AT_FDCWD as usize,
+            path.as_ptr().expose_provenance(),
+            flags as usize,
+            0,
+            0,
+            0,
+        ],
+    };
+    // SAFETY: open_tree reads the path, which outlives the call, and gives a descriptor.
+    unsafe { descriptor_elsewhere(process, libc::CLONE_NEWNS, &call) }
+}
+
+/// A netlink socket for routes and links in the network namespace of the process behind `process`, with the caller's own
+/// credentials: a socket belongs to the namespace that it was made in, whoever uses it.
+///
+/// # Errors
+/// What setns(2) or socket(2) said, with the name of the call.
+pub(crate) fn route_socket_elsewhere(process: BorrowedFd<'_>) -> Result<OwnedFd, (&'static str, io::Error)> {
+    let word = |value: i32| value.cast_unsigned() as usize;
+    let call = Call {
+        name: "socket",
+        number: libc::SYS_socket,
+        arguments: [
+            word(libc::AF_NETLINK),
+            word(libc::SOCK_RAW | libc::SOCK_CLOEXEC),
+            word(libc::NETLINK_ROUTE),
+            0,
+            0,
+            0,
+        ],
+    };
+    // SAFETY: socket takes numbers only and gives a descriptor.
+    unsafe { descriptor_elsewhere(process, libc::CLONE_NEWNET, &call) }
+}
+
+/// A descriptor for the caller, made by a call in one namespace (a CLONE_NEW* kind) of another process.
+///
+/// # Safety
+/// The call takes these arguments, reads only memory that outlives this function, and gives a new descriptor or an
+/// errno.
+unsafe fn descriptor_elsewhere(
+    process: BorrowedFd<'_>,
+    namespace: i32,
+    call: &Call,
+) -> Result<OwnedFd, (&'static str, io::Error)> {
+    let mut block = ElsewhereBlock {
         process: process.as_raw_fd(),
-        path: path.as_ptr(),
-        flags: flags as usize,
+        namespace: namespace.cast_unsigned() as usize,
+        number: call.number,
+        arguments: call.arguments,
         result: 0,
         joined: false,
     };
@@ -242,50 +300,40 @@ pub(crate) fn open_tree_elsewhere(
         ..CloneArgs::default()
     };
     // SAFETY: as in `init`.
-    let pid = unsafe { clone_and_call(&args, tree_child, ptr::from_mut(&mut block).cast()) };
+    let pid = unsafe { clone_and_call(&args, elsewhere_child, ptr::from_mut(&mut block).cast()) };
     let pid = i32::try_from(pid).unwrap_or(-1);
     if pid < 0 {
         return Err(("clone3", io::Error::from_raw_os_error(-pid)));
     }
     reap(pid);
     match i32::try_from(block.result) {
-        // SAFETY: open_tree made this descriptor in the shared table, and nothing else knows its number.
+        // SAFETY: the call made this descriptor in the shared table, and nothing else knows its number.
         Ok(fd) if fd >= 0 && block.joined => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         Ok(errno) => {
-            let call = if block.joined { "open_tree" } else { "setns" };
-            Err((call, io::Error::from_raw_os_error(-errno)))
+            let name = if block.joined { call.name } else { "setns" };
+            Err((name, io::Error::from_raw_os_error(-errno)))
         }
-        Err(_) => Err(("open_tree", io::Error::from_raw_os_error(libc::EINVAL))),
+        Err(_) => Err((call.name, io::Error::from_raw_os_error(libc::EINVAL))),
     }
 }
 
 /// # Safety
-/// `block` is a [`TreeBlock`] that stays valid; called in a child made with CLONE_VM | CLONE_VFORK | CLONE_FILES.
-unsafe extern "C" fn tree_child(block: *mut u8) -> ! {
-    let block = block.cast::<TreeBlock>();
+/// `block` is an [`ElsewhereBlock`] that stays valid and holds what [`descriptor_elsewhere`] asks for; called in a child
+/// made with CLONE_VM | CLONE_VFORK | CLONE_FILES.
+unsafe extern "C" fn elsewhere_child(block: *mut u8) -> ! {
+    let block = block.cast::<ElsewhereBlock>();
     // SAFETY: as in `init_child`.
     unsafe {
-        let namespace = libc::CLONE_NEWNS as usize;
         let result = syscall(
             libc::SYS_setns,
-            [(*block).process as usize, namespace, 0, 0, 0, 0],
+            [(*block).process as usize, (*block).namespace, 0, 0, 0, 0],
         );
         if result < 0 {
             (*block).result = result;
             exit(1);
         }
         (*block).joined = true;
-        (*block).result = syscall(
-            libc::SYS_open_tree,
-            [
-                libc::AT_FDCWD as usize,
-                (*block).path.expose_provenance(),
-                (*block).flags,
-                0,
-                0,
-                0,
-            ],
-        );
+        (*block).result = syscall((*block).number, (*block).arguments);
         exit(0)
     }
 }
