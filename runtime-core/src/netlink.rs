@@ -47,8 +47,10 @@ impl Links {
 
     /// Those of a process's namespace; no thread of the caller enters it.
     pub(crate) fn of_process(pidfd: BorrowedFd<'_>) -> Result<Self> {
-        let socket = sys::spawn::route_socket_elsewhere(pidfd)
-            .map_err(|(call, error)| Error::os(format!("{call}(network namespace of init)"), error))?;
+        let socket = sys::elsewhere::route_socket(pidfd).map_err(|refused| {
+            let call = format!("{}(network namespace of init)", refused.call);
+            Error::os(call, refused.source)
+        })?;
         Self::of(socket)
     }
 

@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::Launched;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::netlink::Links;
 
 /// How often another index is tried where somebody else takes the one that was free.
@@ -28,6 +28,11 @@ pub(super) fn move_in(init: &Launched, name: &str, new_name: &str) -> Result<()>
     let host = Links::of_caller()?;
     let inside = Links::of_process(init.pidfd.as_fd())?;
     let link = host.index(name)?;
+    // The kernel moves before it renames: a taken name would be found with the device already away from its host.
+    if inside.index(new_name).is_ok() {
+        let message = format!("the container's network namespace has a device {new_name:?} already");
+        return Err(Error::new(ErrorKind::System, message).with_errno(libc::EEXIST));
+    }
     // The kernel drops them when the device leaves.
     let addresses = host.addresses(link)?;
     let link = relocate(&host, &inside, link, &namespace, new_name)?;

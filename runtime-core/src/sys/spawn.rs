@@ -1,6 +1,6 @@
-//! Starting init, and doing one call in a namespace of another process: the two places where a process is made.
+//! Starting init. Here and in `elsewhere.rs`, which borrows from here, processes are made; nowhere else.
 //!
-//! Both children share the caller's memory (CLONE_VM) and stop the calling thread until they are done (CLONE_VFORK):
+//! Both sorts of children share the caller's memory (CLONE_VM) and stop the calling thread until they are done (CLONE_VFORK):
 //! the cost does not grow with the caller's memory, and no lock, allocator or thread-local of the caller is touched,
 //! because the child makes raw system calls only, on memory that was prepared before. All signals are blocked around
 //! the clone, so that no handler of the caller can run in the child.
@@ -21,10 +21,24 @@ const INTO_CGROUP: u64 = 0x2_0000_0000;
 const EMPTY_PATH: usize = libc::AT_EMPTY_PATH.cast_unsigned() as usize;
 const LAST_CAPABILITY: usize = 63;
 
+/// A number as a register holds it: sign-extended, as the kernel expects of a negative descriptor.
+pub(super) const fn register(number: i32) -> usize {
+    (number as isize).cast_unsigned()
+}
+
+/// The errno of a kernel's answer that is none of its values.
+fn errno_of(result: isize) -> i32 {
+    i32::try_from(result).map_or(libc::EINVAL, |result| -result)
+}
+
+fn clone_flags(flags: i32) -> u64 {
+    u64::from(flags.cast_unsigned())
+}
+
 /// struct clone_args of clone3(2), the version with a cgroup.
 #[repr(C, align(8))]
 #[derive(Default)]
-struct CloneArgs {
+pub(super) struct CloneArgs {
     flags: u64,
     pidfd: u64,
     child_tid: u64,
@@ -36,6 +50,16 @@ struct CloneArgs {
     set_tid: u64,
     set_tid_size: u64,
     cgroup: u64,
+}
+
+impl CloneArgs {
+    /// Nothing but these CLONE_* flags: no descriptor of the child, and no signal at its end.
+    pub(super) fn of(flags: i32) -> Self {
+        Self {
+            flags: clone_flags(flags),
+            ..Self::default()
+        }
+    }
 }
 
 /// What init is started with.
@@ -54,6 +78,16 @@ pub(crate) struct Start<'a> {
 
 /// The most arguments that init is given.
 pub(crate) const MAX_ARGS: usize = 4;
+
+/// A call that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}: {source}")]
+pub(crate) struct Refused {
+    /// Its name.
+    pub(crate) call: &'static str,
+    /// Its errno.
+    pub(crate) source: io::Error,
+}
 
 /// A started process.
 #[derive(Debug)]
@@ -78,8 +112,8 @@ struct InitBlock {
 /// Starts init and returns when its image has been executed.
 ///
 /// # Errors
-/// What clone3(2) or execveat(2) said; the text before the colon names the call.
-pub(crate) fn init(start: &Start<'_>) -> Result<Child, (&'static str, io::Error)> {
+/// What clone3(2) or execveat(2) said.
+pub(crate) fn init(start: &Start<'_>) -> Result<Child, Refused> {
     let mut argv = [ptr::null(); MAX_ARGS + 1];
     for (slot, arg) in argv.iter_mut().zip(start.args).take(MAX_ARGS) {
         *slot = arg.as_ptr();
@@ -87,7 +121,7 @@ pub(crate) fn init(start: &Start<'_>) -> Result<Child, (&'static str, io::Error)
     let mut block = InitBlock {
         image: start.image.as_raw_fd(),
         // exec in a user namespace without maps would drop all capabilities, but for ambient ones.
-        ambient: start.namespaces & libc::CLONE_NEWUSER.cast_unsigned() as u64 != 0,
+        ambient: start.namespaces & clone_flags(libc::CLONE_NEWUSER) != 0,
         keep: start.keep.as_ptr(),
         keep_len: start.keep.len(),
         argv,
@@ -95,8 +129,7 @@ pub(crate) fn init(start: &Start<'_>) -> Result<Child, (&'static str, io::Error)
     };
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
-        flags: start.namespaces
-            | (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD).cast_unsigned() as u64,
+        flags: start.namespaces | clone_flags(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD),
         pidfd: ptr::from_mut(&mut pidfd).expose_provenance() as u64,
         exit_signal: libc::SIGCHLD.cast_unsigned().into(),
         ..CloneArgs::default()
@@ -111,13 +144,19 @@ pub(crate) fn init(start: &Start<'_>) -> Result<Child, (&'static str, io::Error)
     let result = unsafe { clone_and_call(&args, init_child, ptr::from_mut(&mut block).cast()) };
     let pid = i32::try_from(result).unwrap_or(-1);
     if pid < 0 {
-        return Err(("clone3", io::Error::from_raw_os_error(-pid)));
+        return Err(Refused {
+            call: "clone3",
+            source: io::Error::from_raw_os_error(-pid),
+        });
     }
     // SAFETY: the kernel stored a new descriptor of this process there, which nothing else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     if block.errno != 0 {
         reap(pid);
-        return Err(("execveat", io::Error::from_raw_os_error(block.errno)));
+        return Err(Refused {
+            call: "execveat",
+            source: io::Error::from_raw_os_error(block.errno),
+        });
     }
     Ok(Child { pid, pidfd })
 }
@@ -135,14 +174,17 @@ unsafe extern "C" fn init_child(block: *mut u8) -> ! {
         let mut at = 0;
         while at < (*block).keep_len {
             let fd = (*block).keep.add(at).read();
-            syscall(libc::SYS_fcntl, [fd as usize, libc::F_SETFD as usize, 0, 0, 0, 0]);
+            syscall(
+                libc::SYS_fcntl,
+                [register(fd), register(libc::F_SETFD), 0, 0, 0, 0],
+            );
             at += 1;
         }
         let environment: [*const libc::c_char; 1] = [ptr::null()];
         let result = syscall(
             libc::SYS_execveat,
             [
-                (*block).image as usize,
+                register((*block).image),
                 c"".as_ptr().expose_provenance(),
                 (&raw const (*block).argv).expose_provenance(),
                 environment.as_ptr().expose_provenance(),
@@ -150,7 +192,7 @@ unsafe extern "C" fn init_child(block: *mut u8) -> ! {
                 0,
             ],
         );
-        (*block).errno = -(result as i32);
+        (*block).errno = errno_of(result);
         exit(127)
     }
 }
@@ -201,145 +243,15 @@ unsafe fn raise_ambient() {
 
 /// # Safety
 /// Only for a child that must not return.
-unsafe fn exit(code: usize) -> ! {
+pub(super) unsafe fn exit(code: usize) -> ! {
     loop {
         // SAFETY: ends this process; the loop is for the type only.
         unsafe { syscall(libc::SYS_exit, [code, 0, 0, 0, 0, 0]) };
     }
 }
 
-/// What [`descriptor_elsewhere`] does in the child.
-#[repr(C)]
-struct ElsewhereBlock {
-    process: i32,
-    namespace: usize,
-    number: libc::c_long,
-    arguments: [usize; 6],
-    result: isize,
-    joined: bool,
-}
-
-/// One system call that makes a descriptor.
-struct Call {
-    name: &'static str,
-    number: libc::c_long,
-    arguments: [usize; 6],
-}
-
-/// open_tree(2) of a path as the process behind `process` sees it, with the caller's own credentials; gives a detached
-/// copy of the mount.
-///
-/// # Errors
-/// What setns(2) or open_tree(2) said, with the name of the call.
-pub(crate) fn open_tree_elsewhere(
-    process: BorrowedFd<'_>,
-    path: &CStr,
-    flags: u32,
-) -> Result<OwnedFd, (&'static str, io::Error)> {
-    let call = Call {
-        name: "open_tree",
-        number: libc::SYS_open_tree,
-        arguments: [
-            libc::AT_FDCWD as usize,
-            path.as_ptr().expose_provenance(),
-            flags as usize,
-            0,
-            0,
-            0,
-        ],
-    };
-    // SAFETY: open_tree reads the path, which outlives the call, and gives a descriptor.
-    unsafe { descriptor_elsewhere(process, libc::CLONE_NEWNS, &call) }
-}
-
-/// A netlink socket for routes and links in the network namespace of the process behind `process`, with the caller's own
-/// credentials: a socket belongs to the namespace that it was made in, whoever uses it.
-///
-/// # Errors
-/// What setns(2) or socket(2) said, with the name of the call.
-pub(crate) fn route_socket_elsewhere(process: BorrowedFd<'_>) -> Result<OwnedFd, (&'static str, io::Error)> {
-    let word = |value: i32| value.cast_unsigned() as usize;
-    let call = Call {
-        name: "socket",
-        number: libc::SYS_socket,
-        arguments: [
-            word(libc::AF_NETLINK),
-            word(libc::SOCK_RAW | libc::SOCK_CLOEXEC),
-            word(libc::NETLINK_ROUTE),
-            0,
-            0,
-            0,
-        ],
-    };
-    // SAFETY: socket takes numbers only and gives a descriptor.
-    unsafe { descriptor_elsewhere(process, libc::CLONE_NEWNET, &call) }
-}
-
-/// A descriptor for the caller, made by a call in one namespace (a CLONE_NEW* kind) of another process.
-///
-/// # Safety
-/// The call takes these arguments, reads only memory that outlives this function, and gives a new descriptor or an
-/// errno.
-unsafe fn descriptor_elsewhere(
-    process: BorrowedFd<'_>,
-    namespace: i32,
-    call: &Call,
-) -> Result<OwnedFd, (&'static str, io::Error)> {
-    let mut block = ElsewhereBlock {
-        process: process.as_raw_fd(),
-        namespace: namespace.cast_unsigned() as usize,
-        number: call.number,
-        arguments: call.arguments,
-        result: 0,
-        joined: false,
-    };
-    // The descriptor table is shared, so that the new descriptor is the caller's; the filesystem information is not, as
-    // setns(2) into a mount namespace demands. Without an exit signal no waiter of the caller sees this child.
-    let args = CloneArgs {
-        flags: (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES).cast_unsigned() as u64,
-        ..CloneArgs::default()
-    };
-    // SAFETY: as in `init`.
-    let pid = unsafe { clone_and_call(&args, elsewhere_child, ptr::from_mut(&mut block).cast()) };
-    let pid = i32::try_from(pid).unwrap_or(-1);
-    if pid < 0 {
-        return Err(("clone3", io::Error::from_raw_os_error(-pid)));
-    }
-    reap(pid);
-    match i32::try_from(block.result) {
-        // SAFETY: the call made this descriptor in the shared table, and nothing else knows its number.
-        Ok(fd) if fd >= 0 && block.joined => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        Ok(errno) => {
-            let name = if block.joined { call.name } else { "setns" };
-            Err((name, io::Error::from_raw_os_error(-errno)))
-        }
-        Err(_) => Err((call.name, io::Error::from_raw_os_error(libc::EINVAL))),
-    }
-}
-
-/// # Safety
-/// `block` is an [`ElsewhereBlock`] that stays valid and holds what [`descriptor_elsewhere`] asks for; called in a child
-/// made with CLONE_VM | CLONE_VFORK | CLONE_FILES.
-unsafe extern "C" fn elsewhere_child(block: *mut u8) -> ! {
-    let block = block.cast::<ElsewhereBlock>();
-    // SAFETY: as in `init_child`.
-    unsafe {
-        let result = syscall(
-            libc::SYS_setns,
-            [(*block).process as usize, (*block).namespace, 0, 0, 0, 0],
-        );
-        if result < 0 {
-            (*block).result = result;
-            exit(1);
-        }
-        (*block).joined = true;
-        (*block).result = syscall((*block).number, (*block).arguments);
-        exit(0)
-    }
-}
-
 /// Waits for a child that has ended or is about to; what it says does not matter.
-fn reap(pid: i32) {
+pub(super) fn reap(pid: i32) {
     let mut status = 0;
     // SAFETY: waits for one child of ours that has ended; the status is ours.
     while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } < 0
@@ -353,7 +265,7 @@ fn reap(pid: i32) {
 /// # Safety
 /// `args.flags` holds CLONE_VM and CLONE_VFORK and no stack; `function` never returns and makes raw system calls only;
 /// `argument` stays valid until the child has executed or ended.
-unsafe fn clone_and_call(
+pub(super) unsafe fn clone_and_call(
     args: &CloneArgs,
     function: unsafe extern "C" fn(*mut u8) -> !,
     argument: *mut u8,

@@ -42,7 +42,7 @@ pub(crate) fn last_core() -> Result<usize, String> {
 ///
 /// # Errors
 /// The command cannot be run, or failed: its own words were on stderr.
-pub(crate) fn sample(words: &[&str]) -> Outcome {
+pub(crate) fn measure(words: &[&str]) -> Outcome {
     let [core, program, arguments @ ..] = words else {
         return Err(format!("{NAME} CORE PROGRAM [ARGUMENT]... is for bench alone"));
     };
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn a_sample_needs_a_core_and_a_program() {
-        assert!(sample(&[]).is_err());
-        assert!(sample(&["0"]).is_err());
-        assert!(sample(&["none", "/bin/true"]).is_err());
+        assert!(measure(&[]).is_err());
+        assert!(measure(&["0"]).is_err());
+        assert!(measure(&["none", "/bin/true"]).is_err());
     }
 }
