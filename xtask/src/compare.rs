@@ -33,6 +33,13 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     steps::must(&mut cargo(&[
         "build",
         "--release",
+        "--locked",
+        "--package",
+        "xtask",
+    ]))?;
+    steps::must(&mut cargo(&[
+        "build",
+        "--release",
         "--package",
         "fixtures",
         "--bins",
@@ -49,6 +56,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     let stage = Stage {
         ends: scratch.join("true"),
         stays: scratch.join("sleep"),
+        sampler: release.join("xtask"),
         core: sample::last_core()?,
     };
     steps::must(&mut bundle::make(&release, &stage.ends, &["/bin/true"]))?;
