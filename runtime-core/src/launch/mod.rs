@@ -104,6 +104,8 @@ impl<'a> Launch<'a> {
         let plan = self.plan;
         for line in &plan.lines {
             match &line.action {
+                // What fails then is a line of init, and named already.
+                Action::Parent(ParentStep::AwaitExec) => self.started()?,
                 Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line))?,
                 Action::Init(step) => self.follow(step, line, host)?,
             }

@@ -47,13 +47,16 @@ impl Container {
             _ if !alive => Ok(Status::Stopped),
             // Its creator died before it was ready: nobody can ever start it.
             Status::Creating => Ok(Status::Stopped),
-            Status::Created => Ok(Status::Created),
-            Status::Running | Status::Paused | Status::Stopped => {
+            recorded => {
                 let frozen = match self.cgroup() {
                     Some(cgroup) => cgroup.is_frozen()?,
                     None => false,
                 };
-                Ok(if frozen { Status::Paused } else { Status::Running })
+                Ok(match recorded {
+                    _ if frozen => Status::Paused,
+                    Status::Created => Status::Created,
+                    _ => Status::Running,
+                })
             }
         }
     }
