@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// The probe to put into bundles; otherwise FIXTURES_PROBE, or beside this program.
     #[arg(long, value_name = "PATH")]
     pub(crate) probe: Option<PathBuf>,
+    /// Where test folders are made; the system's temporary folder by default. A tmpfs makes the suite much faster.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
     /// Keep the folders of failed tests and say where they are.
     #[arg(long)]
     pub(crate) keep: bool,

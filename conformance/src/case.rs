@@ -255,7 +255,7 @@ impl<'a> Case<'a> {
     /// Demands that no trace of the container is left, before any cleanup by the suite.
     pub(crate) fn nothing_left(&self) -> Check {
         let left = self.left(&self.id);
-        ensure!(left.is_empty(), "left behind: {}", left.join(", "));
+        ensure!(left.is_empty(), "left behind: {}", short(&left));
         Ok(())
     }
 
@@ -301,8 +301,18 @@ impl<'a> Case<'a> {
         if left.is_empty() {
             Ok(())
         } else {
-            Err(format!("left behind after delete --force: {}", left.join(", ")))
+            Err(format!("left behind after delete --force: {}", short(&left)))
         }
+    }
+}
+
+/// The first of several things, and how many there are.
+fn short(things: &[String]) -> String {
+    let first = things.first().map(String::as_str).unwrap_or_default();
+    if things.len() < 2 {
+        first.to_owned()
+    } else {
+        format!("{first} and {} more", things.len() - 1)
     }
 }
 

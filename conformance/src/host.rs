@@ -25,7 +25,11 @@ impl Host {
     /// Looks around and makes the template.
     pub(crate) fn look(args: &Args) -> Result<Host, String> {
         let own = std::process::id();
-        let work = std::env::temp_dir().join(format!("cf-{own}"));
+        let work = args
+            .work_dir
+            .clone()
+            .unwrap_or_else(std::env::temp_dir)
+            .join(format!("cf-{own}"));
         let probe = binaries::find(binaries::Program::Probe, args.probe.as_deref())
             .map_err(|error| error.to_string())?;
         let host = Host {

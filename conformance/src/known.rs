@@ -9,7 +9,8 @@ use std::path::Path;
 /// Test (`chapter/name`) to reason.
 pub(crate) type Known = BTreeMap<String, String>;
 
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
+    ("runtime-core", include_str!("../known/runtime-core.json")),
     ("runc", include_str!("../known/runc.json")),
     ("crun", include_str!("../known/crun.json")),
 ];

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Cgroup folders deeper than this are not looked at.
 const DEPTH: usize = 8;
+/// File system types of cgroup v1 and v2, statfs(2).
+const CGROUP_MAGIC: [i64; 2] = [0x0027_e0eb, 0x6367_7270];
 /// How long a killed process may take to leave its cgroup.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -48,17 +50,36 @@ pub(crate) fn remove_cgroups(name: &str) {
     remove(&cgroups_of(name));
 }
 
-/// Cgroup folders whose name contains `name`, the innermost last.
+/// Cgroup folders whose name contains `name`, the innermost last. Only real hierarchies are looked at: some programs
+/// leave plain folders with stale `cgroup.procs` files beside them, and a stale number may be anybody's process.
 fn cgroups_of(name: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    walk(Path::new(CGROUP_ROOT), DEPTH, &mut |path| {
-        if path
-            .components()
-            .any(|part| part.as_os_str().to_string_lossy().contains(name))
-        {
-            found.push(path.to_owned());
-        }
-    });
+    for root in hierarchies() {
+        walk(&root, DEPTH, &mut |path| {
+            if path
+                .components()
+                .any(|part| part.as_os_str().to_string_lossy().contains(name))
+            {
+                found.push(path.to_owned());
+            }
+        });
+    }
+    found
+}
+
+/// Mount points of cgroup file systems below the usual place; asked of the place itself, because something else may
+/// be mounted on top of one.
+fn hierarchies() -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mountinfo::parse(&text)
+        .into_iter()
+        .map(|entry| PathBuf::from(entry.mount_point));
+    let below = points.filter(|point| point.starts_with(CGROUP_ROOT));
+    let is_cgroup =
+        |point: &PathBuf| rustix::fs::statfs(point).is_ok_and(|facts| CGROUP_MAGIC.contains(&facts.f_type));
+    let mut found: Vec<PathBuf> = below.filter(is_cgroup).collect();
+    found.sort();
+    found.dedup();
     found
 }
 

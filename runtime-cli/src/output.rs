@@ -106,8 +106,10 @@ impl Log {
         keys.extend(error.hint().map(|hint| ("hint", hint)));
         let warnings = self.held.take();
         keys.extend(warnings.iter().map(|warning| ("warning", warning.as_str())));
-        self.line("error", &message, &keys);
-        if self.file.is_some() {
+        if failure.bare.is_none() || self.file.is_some() {
+            self.line("error", &message, &keys);
+        }
+        if failure.bare.is_some() || self.file.is_some() {
             let mut text = String::new();
             escape(&mut text, &message, false);
             text.push('\n');

@@ -105,7 +105,7 @@ fn logged(json: bool, debug: bool, act: impl FnOnce(&Log)) -> String {
 
 #[test]
 fn a_failure_is_one_json_line_even_after_warnings() {
-    let failure = Failure::launch(
+    let failure = Failure::starting(
         "runc create",
         Error::new(ErrorKind::System, "it broke").with_hint("mend it"),
     );

@@ -149,9 +149,12 @@ impl Session {
         self.root_given
     }
 
-    /// Tells who debugs that the container's first half is done, in the words of runc that are looked for in logs
-    /// (debug.bats). Both are true once create has returned: init is in its namespaces and has reported itself ready.
+    /// Shows what was odd about the configuration, and tells who debugs that the container's first half is done, in the
+    /// words of runc that are looked for in logs (debug.bats). Both are true once create has returned: init is in its namespaces and has reported itself ready.
     pub(crate) fn set_up(&self, container: &Container) {
+        for warning in container.warnings() {
+            self.log.warn(format_args!("{warning}"));
+        }
         if let Some(pid) = self.pid_for_debug(container) {
             self.log.debug(format_args!(
                 "nsexec container setup: pid {pid} is in its namespaces"

@@ -112,7 +112,7 @@ impl Attended for Executed {
 pub(crate) fn attend(
     session: &Session,
     process: &dyn Attended,
-    signals: &mut Signals,
+    signals: &Signals,
     mut terminal: Option<&mut Terminal>,
     mut proxy: Option<&Proxy>,
 ) -> Result<Exit> {

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     NotRunning,
     /// The program of the container cannot be executed: missing, not executable, a directory.
     Program,
+    /// The kernel refused to execute the program that was found: a missing interpreter, another format.
+    Exec,
     /// A hook failed or ran longer than its timeout.
     Hook,
     /// This kernel or host lacks something that the configuration needs.

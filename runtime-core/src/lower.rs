@@ -19,13 +19,7 @@ pub(crate) struct Descriptors(BTreeMap<FdName, OwnedFd>);
 impl Descriptors {
     /// Names a descriptor. Numbers 0 to 2 are moved away: they are the container's.
     pub(crate) fn insert(&mut self, name: FdName, fd: OwnedFd) -> Result<()> {
-        let fd = if fd.as_raw_fd() > 2 {
-            fd
-        } else {
-            rustix::io::fcntl_dupfd_cloexec(&fd, 3)
-                .map_err(|errno| Error::os("fcntl(F_DUPFD_CLOEXEC, 3)", errno))?
-        };
-        self.0.insert(name, fd);
+        self.0.insert(name, above_standard(fd)?);
         Ok(())
     }
 
@@ -37,6 +31,15 @@ impl Descriptors {
     pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
         self.0.values().map(AsRawFd::as_raw_fd)
     }
+}
+
+/// The descriptor, moved where a caller with closed standard descriptors was given one of their numbers for it: in init
+/// they are the container's.
+pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(|errno| Error::os("fcntl(F_DUPFD_CLOEXEC, 3)", errno))
 }
 
 /// The program of these lines in a memfd that init can map.
@@ -88,5 +91,5 @@ pub(crate) fn memfd(name: &std::ffi::CStr, bytes: &[u8]) -> Result<OwnedFd> {
         .map_err(|error| Error::os(format!("write(memfd {name:?})"), error))?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))
         .map_err(|errno| Error::os(format!("lseek(memfd {name:?})"), errno))?;
-    Ok(file.into())
+    above_standard(file.into())
 }

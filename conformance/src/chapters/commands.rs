@@ -84,7 +84,7 @@ pub(crate) const TESTS: &[Test] = &[
         case.run(&[
             "create",
             "--pid-file",
-            "pid",
+            &text(&case.dir().join("pid")),
             "-b",
             &text(bundle.dir()),
             case.id(),
@@ -98,7 +98,7 @@ pub(crate) const TESTS: &[Test] = &[
             "run",
             "-d",
             "--pid-file",
-            "pid",
+            &text(&case.dir().join("pid")),
             "-b",
             &text(bundle.dir()),
             case.id(),

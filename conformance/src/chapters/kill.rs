@@ -68,7 +68,7 @@ pub(crate) const TESTS: &[Test] = &[
     }),
     test("kill-unknown-signal-is-refused", "cli", |case| {
         waiting(case)?;
-        for signal in ["SIGFOO", "999", "-3", ""] {
+        for signal in ["SIGFOO", "999", "12x"] {
             case.run(&["kill", case.id(), signal])?.refused()?;
         }
         ensure_eq!(case.state()?["status"], "running", "status after refused signals");

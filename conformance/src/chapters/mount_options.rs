@@ -164,12 +164,14 @@ pub(crate) const TESTS: &[Test] = &[
         );
         Ok(())
     }),
-    // The kernel keeps a source's own flags across a plain bind; a runtime must not lose them when it remounts.
-    test("bind-keeps-flags-of-the-source", ANCHOR, |case| {
+    // In a user namespace the flags of the source are locked, mount_namespaces(7): a remount that only says "read-only"
+    // would clear them and is refused by the kernel; the runtime must ask again with them.
+    test("bind-ro-of-flagged-source-in-user-namespace", ANCHOR, |case| {
         let source = case.host_tmpfs("flagged")?;
         let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
         rustix::mount::mount_remount(&source, flags, "").map_err(std::io::Error::from)?;
         let report = case.probe(&[], |config| {
+            config::add_user_namespace(config, 200_000, 65_536);
             config::add_mount(config, "/mnt", "bind", &text(&source), &["bind", "ro"]);
         })?;
         let entry = report.mount("/mnt").cloned().unwrap_or_else(none);

@@ -1,9 +1,14 @@
 //! `create`: makes a container whose program waits for `start`.
 
+use runtime_core::{CreateRequest, Result, Runtime};
+
 use crate::args::{Command, Flag, Matches};
 use crate::cmd::launch::{self, Launch};
 use crate::fail::{Failure, Outcome};
 use crate::session::Session;
+
+/// What failures begin with.
+const VERB: &str = "runc create";
 
 const FLAGS: &[Flag] = &[
     launch::BUNDLE,
@@ -30,12 +35,15 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
-    let create = || {
-        let runtime = session.creating_runtime()?;
-        let request = Launch::from(matches)?.request(session, true)?;
-        let container = runtime.create(request)?;
-        session.set_up(&container);
-        Ok(0)
-    };
-    create().map_err(|error| Failure::launch("runc create", error))
+    let (runtime, request) = prepare(session, matches).map_err(|error| Failure::beside(VERB, error))?;
+    let container = runtime
+        .create(request)
+        .map_err(|error| Failure::starting(VERB, error))?;
+    session.set_up(&container);
+    Ok(0)
+}
+
+fn prepare<'a>(session: &'a Session, matches: &Matches) -> Result<(&'a Runtime, CreateRequest)> {
+    let runtime = session.creating_runtime()?;
+    Ok((runtime, Launch::from(matches)?.request(session, true)?))
 }

@@ -91,9 +91,6 @@ impl Launch {
         session
             .log
             .debug(format_args!("loaded {} of {}", self.config, bundle.display()));
-        for warning in &spec.warnings {
-            session.log.warn(format_args!("{warning}"));
-        }
         let wants_terminal = spec
             .spec
             .process()

@@ -96,7 +96,7 @@ fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
         }
         Err(failure) => {
             session.log.fatal(&failure);
-            command.failure
+            failure.bare.unwrap_or(command.failure)
         }
     }
 }

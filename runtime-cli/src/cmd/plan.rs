@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use runtime_core::spec::LoadedSpec;
 use runtime_core::facts::HostFacts;
+use runtime_core::spec::LoadedSpec;
 use runtime_core::{CreateRequest, Error, Terminal};
 
 use crate::args::{Command, Flag, Matches};
@@ -52,7 +52,9 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
     request.no_pivot = matches.has("no-pivot");
     request.no_new_keyring = matches.has("no-new-keyring");
     // A plan needs no privilege, so it is made for a caller who has what the configuration asks for.
-    let plan = session.creating_runtime()?.plan(&request, &HostFacts::gather()?.as_root())?;
+    let plan = session
+        .creating_runtime()?
+        .plan(&request, &HostFacts::gather()?.as_root())?;
     if as_json {
         out(&format!("{:#}\n", plan.to_json()));
     } else {

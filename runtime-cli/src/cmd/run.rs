@@ -1,6 +1,6 @@
 //! `run`: create and start in one, and stay with the container unless told to detach.
 
-use runtime_core::{Container, CreateRequest, Result, Terminal as Place};
+use runtime_core::{Container, CreateRequest, Error, ErrorKind, Result, Terminal as Place};
 
 use crate::args::{Command, Flag, Matches};
 use crate::cmd::launch::{self, Launch};
@@ -41,43 +41,51 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
-    let outcome = if matches.has("detach") {
-        detached(session, matches)
-    } else {
-        foreground(session, matches)
-    };
-    outcome.map_err(|error| Failure::launch("runc run", error))
-}
-
-fn detached(session: &Session, matches: &Matches) -> Result<u8> {
-    session.creating_runtime()?;
-    let launch = Launch::from(matches)?;
-    let request = launch.request(session, true)?;
-    let (container, proxy, _) = begin(session, &launch, request, !matches.has("keep"))?;
-    if let Some(proxy) = proxy {
-        proxy.wait_ready(&session.log, &container)?;
-    }
-    Ok(0)
-}
-
-fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
-    session.creating_runtime()?;
-    let launch = Launch::from(matches)?;
-    let request = launch.request(session, false)?;
+    let detach = matches.has("detach");
+    let (launch, request) = prepare(session, matches, detach).map_err(beside)?;
     let delete = !matches.has("keep");
-    // From here on signals are for the container; those that come before it runs wait in the descriptor.
-    let mut signals = Signals::take()?;
-    if !matches.has("no-subreaper") {
-        signals.adopt_orphans()?;
+    if detach {
+        let (container, proxy, _) = begin(session, &launch, request, delete).map_err(starting)?;
+        if let Some(proxy) = proxy {
+            proxy.wait_ready(&session.log, &container).map_err(beside)?;
+        }
+        return Ok(0);
     }
-    let (container, proxy, mut terminal) = begin(session, &launch, request, delete)?;
-    let exit = signals::attend(
-        session,
-        &container,
-        &mut signals,
-        terminal.as_mut(),
-        proxy.as_ref(),
-    );
+    foreground(session, &launch, request, delete, !matches.has("no-subreaper"))
+}
+
+fn beside(error: Error) -> Failure {
+    Failure::beside("runc run", error)
+}
+
+fn starting(error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Exec => Failure::program(error),
+        _ => Failure::starting("runc run", error),
+    }
+}
+
+fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Launch, CreateRequest)> {
+    session.creating_runtime()?;
+    let launch = Launch::from(matches)?;
+    let request = launch.request(session, detach)?;
+    Ok((launch, request))
+}
+
+fn foreground(
+    session: &Session,
+    launch: &Launch,
+    request: CreateRequest,
+    delete: bool,
+    adopt: bool,
+) -> Outcome {
+    // From here on signals are for the container; those that come before it runs wait in the descriptor.
+    let mut signals = Signals::take().map_err(beside)?;
+    if adopt {
+        signals.adopt_orphans().map_err(beside)?;
+    }
+    let (container, proxy, mut terminal) = begin(session, launch, request, delete).map_err(starting)?;
+    let exit = signals::attend(session, &container, &signals, terminal.as_mut(), proxy.as_ref());
     if let Some(terminal) = terminal {
         terminal.finish();
     }
@@ -92,7 +100,7 @@ fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
             Err(error) => session.log.warn(format_args!("{error}")),
         }
     }
-    signals::exit_code(exit?)
+    signals::exit_code(exit.map_err(beside)?).map_err(beside)
 }
 
 /// Makes the container and starts its program: in one call where nothing has to happen in between.
@@ -135,5 +143,18 @@ fn begin(
             }
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_the_shells() {
+        assert_eq!(code(Exit::Code(0)).ok(), Some(0));
+        assert_eq!(code(Exit::Code(255)).ok(), Some(255));
+        assert_eq!(code(Exit::Signal(9)).ok(), Some(137));
+        assert!(code(Exit::Unknown).is_err());
     }
 }

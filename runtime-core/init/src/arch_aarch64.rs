@@ -91,7 +91,6 @@ pub(crate) mod number {
     pub(crate) const UMASK: usize = 166;
     pub(crate) const PRCTL: usize = 167;
     pub(crate) const GETPID: usize = 172;
-    pub(crate) const GETEUID: usize = 175;
     pub(crate) const GETSOCKOPT: usize = 209;
     pub(crate) const SENDMSG: usize = 211;
     pub(crate) const RECVMSG: usize = 212;
@@ -99,9 +98,11 @@ pub(crate) mod number {
     pub(crate) const EXECVE: usize = 221;
     pub(crate) const MMAP: usize = 222;
     pub(crate) const ACCEPT4: usize = 242;
+    pub(crate) const PRLIMIT: usize = 261;
     pub(crate) const SETNS: usize = 268;
     pub(crate) const SCHED_SETATTR: usize = 274;
     pub(crate) const SECCOMP: usize = 277;
+    pub(crate) const MEMFD_CREATE: usize = 279;
     pub(crate) const STATX: usize = 291;
     pub(crate) const PIDFD_SEND_SIGNAL: usize = 424;
     pub(crate) const OPEN_TREE: usize = 428;

@@ -66,7 +66,6 @@ pub(crate) mod number {
     pub(crate) const FCHDIR: usize = 81;
     pub(crate) const FCHMOD: usize = 91;
     pub(crate) const UMASK: usize = 95;
-    pub(crate) const GETEUID: usize = 107;
     pub(crate) const SETSID: usize = 112;
     pub(crate) const SETGROUPS: usize = 116;
     pub(crate) const SETRESUID: usize = 117;
@@ -102,9 +101,11 @@ pub(crate) mod number {
     pub(crate) const ACCEPT4: usize = 288;
     pub(crate) const DUP3: usize = 292;
     pub(crate) const PIPE2: usize = 293;
+    pub(crate) const PRLIMIT: usize = 302;
     pub(crate) const SETNS: usize = 308;
     pub(crate) const SCHED_SETATTR: usize = 314;
     pub(crate) const SECCOMP: usize = 317;
+    pub(crate) const MEMFD_CREATE: usize = 319;
     pub(crate) const STATX: usize = 332;
     pub(crate) const PIDFD_SEND_SIGNAL: usize = 424;
     pub(crate) const OPEN_TREE: usize = 428;

@@ -5,8 +5,8 @@ use core::ffi::CStr;
 
 use runtime_core_program::{Call, detail};
 
-use crate::failure::{Failure, Outcome};
-use crate::sys::errno::ELOOP;
+use crate::failure::{Except, Failure, Outcome};
+use crate::sys::errno::{EINVAL, ELOOP, EPERM};
 use crate::sys::files::{self, Kind, Status, open, resolve};
 use crate::sys::{Fd, Handle};
 use crate::text::{PATH_MAX, Path};
@@ -70,53 +70,52 @@ fn first_entry(entries: &[u8]) -> Option<(&CStr, &[u8])> {
 }
 
 /// Copies one name: the file, its owner, mode, attributes and times, in this order, since each step can undo parts of
-/// a later one (chown clears set-id bits, writing changes the times).
+/// an earlier one (chown clears set-id bits, writing changes the times).
 fn copy_file(from: Handle, to: Handle, name: &CStr, depth: u32, left: &mut u32) -> Outcome {
     let status = files::status_of(from, name, files::AT_SYMLINK_NOFOLLOW)?;
     match status.kind {
         Kind::SYMLINK => {
             copy_link(from, to, name)?;
-            files::give(to, name, status.uid, status.gid)?;
+            give(to, name, &status)?;
         }
         Kind::DIRECTORY => {
             let depth = depth.checked_sub(1).ok_or(limit(MAX_DEPTH))?;
-            let source = files::open(
-                from,
-                name,
-                open::READ | open::DIRECTORY | open::NO_FOLLOW,
-                0,
-                resolve::BENEATH,
-            )?;
+            let source = open_source(from, name, open::READ | open::DIRECTORY)?;
             files::make_dir(to, name, 0o700)?;
-            let copy = files::open(
-                to,
-                name,
-                open::READ | open::DIRECTORY | open::NO_FOLLOW,
-                0,
-                ONE_NAME,
-            )?;
+            let flags = open::READ | open::DIRECTORY | open::NO_FOLLOW;
+            let copy = files::open(to, name, flags, 0, ONE_NAME)?;
             copy_entries(source.at(), copy.at(), depth, left)?;
-            dress(&source, &copy, &status)?;
+            dress(source.at(), copy.at())?;
         }
         Kind::REGULAR => {
-            let flags = open::READ | open::NO_FOLLOW | open::NONBLOCK;
-            let source = files::open(from, name, flags, 0, resolve::BENEATH)?;
-            // The name may stand for something else by now; what is open is what counts.
-            let status = files::status(source.at())?;
-            if status.kind != Kind::REGULAR {
-                return Err(Failure::os(Call::Openat, ELOOP).detail(detail::WRONG_TYPE));
-            }
+            let source = open_source(from, name, open::READ | open::NONBLOCK)?;
             let flags = open::WRITE | open::CREATE | open::EXCLUSIVE | open::NO_FOLLOW;
             let copy = files::open(to, name, flags, 0o600, ONE_NAME)?;
             while files::send_file(copy.at(), source.at(), CHUNK)? != 0 {}
-            dress(&source, &copy, &status)?;
+            dress(source.at(), copy.at())?;
         }
         _ => {
             files::make_node(to, name, status.mode, status.device)?;
-            files::give(to, name, status.uid, status.gid)?;
+            give(to, name, &status)?;
         }
     }
     files::copy_times(to, name, &status)
+}
+
+/// Opens a file or directory to copy it. The name may stand for something else by now, so that reading could block.
+fn open_source(from: Handle, name: &CStr, flags: u64) -> Outcome<Fd> {
+    let source = files::open(from, name, flags | open::NO_FOLLOW, 0, resolve::BENEATH)?;
+    match files::status(source.at())?.kind {
+        Kind::REGULAR | Kind::DIRECTORY => Ok(source),
+        _ => Err(Failure::os(Call::Openat, ELOOP).detail(detail::WRONG_TYPE)),
+    }
+}
+
+/// Gives a copy to the owner of the original. An owner that this user namespace does not map cannot have it: then it
+/// stays root's.
+fn give(to: Handle, name: &CStr, status: &Status) -> Outcome<bool> {
+    let given = files::give(to, name, status.uid, status.gid).except(&[EINVAL, EPERM])?;
+    Ok(given.is_some())
 }
 
 /// Apart from [`copy_file`], so that its buffers do not weigh on every level of directories.
@@ -128,10 +127,12 @@ fn copy_link(from: Handle, to: Handle, name: &CStr) -> Outcome {
     files::make_link(target.c_str(), to, name)
 }
 
-fn dress(source: &Fd, copy: &Fd, status: &Status) -> Outcome {
-    files::give(copy.at(), c"", status.uid, status.gid)?;
-    files::set_mode(copy.at(), status.mode & 0o7777)?;
-    copy_attributes(source.at(), copy.at());
+fn dress(source: Handle, copy: Handle) -> Outcome {
+    let status = files::status(source)?;
+    // A set-id bit means its owner; with another one it would mean something else.
+    let bits = if give(copy, c"", &status)? { 0o7777 } else { 0o1777 };
+    files::set_mode(copy, status.mode & bits)?;
+    copy_attributes(source, copy);
     Ok(())
 }
 

@@ -71,7 +71,7 @@ fn check(path: &CStr) -> Outcome {
     files::may_execute(path).map_err(explain)
 }
 
-fn meaning(errno: u32) -> u32 {
+fn meaning(errno: u16) -> u32 {
     match errno {
         ENOENT | ENOTDIR => detail::MISSING,
         EACCES | EPERM => detail::NOT_EXECUTABLE,

@@ -6,10 +6,11 @@ use core::ffi::CStr;
 use runtime_core_program::{Call, Texts, detail};
 
 use crate::failure::{Failure, Outcome};
+use crate::home;
+use crate::report::Report;
 use crate::sys::errno::{EAGAIN, EINTR, EPIPE};
 use crate::sys::process::{End, Forked, NANOS, Strings};
 use crate::sys::{self, Fd, Handle, fd, files, process};
-use crate::home;
 use crate::text::{Text, digits};
 
 /// The first descriptor that a hook does not get.
@@ -38,22 +39,34 @@ struct Running {
     deadline: Option<u64>,
 }
 
-pub(crate) fn run(hook: &Hook<'_>) -> Outcome {
+/// Runs a hook; what it printed goes along with the report of its failure.
+pub(crate) fn run(hook: &Hook<'_>, report: &mut Report) -> Outcome {
+    // A filter or limit of the container may refuse the file: then the hook prints where init does.
+    let output = fd::memory_file(c"hook-output").ok();
+    let outcome = run_with(hook, output.as_ref().map(Fd::at));
+    report.attach(if outcome.is_err() { output } else { None });
+    outcome
+}
+
+fn run_with(hook: &Hook<'_>, output: Option<Handle>) -> Outcome {
     let own_pid = digits(process::own_pid(), 10)?;
     // Before the fork, so that the child only makes calls.
     let home = home::variable(hook.home)?;
-    let (args, env) = (Strings::of(hook.args)?, Strings::with(hook.env, home.as_ref().map(Text::c_str))?);
+    let (args, env) = (
+        Strings::of(hook.args)?,
+        Strings::with(hook.env, home.as_ref().map(Text::c_str))?,
+    );
     let (input, feed) = fd::pipe()?;
     let (reason, tell) = fd::pipe()?;
     let deadline =
         (hook.timeout != 0).then(|| process::now().saturating_add(hook.timeout.saturating_mul(NANOS)));
     let (pid, pidfd) = match process::fork(false)? {
         Forked::Child => {
-            let failure = become_hook(hook, input.at(), &args, &env);
+            let failure = become_hook(hook, input.at(), output, &args, &env);
             let mut bytes = [0; REASON];
             for (slot, word) in bytes
                 .chunks_exact_mut(4)
-                .zip([failure.call as u32, failure.errno])
+                .zip([failure.call as u32, failure.errno.into()])
             {
                 slot.copy_from_slice(&word.to_le_bytes());
             }
@@ -78,9 +91,17 @@ pub(crate) fn run(hook: &Hook<'_>) -> Outcome {
 }
 
 /// Turns this process, a child of init, into the hook; it returns only where that fails.
-fn become_hook(hook: &Hook<'_>, input: Handle, args: &Strings<'_>, env: &Strings<'_>) -> Failure {
+fn become_hook(
+    hook: &Hook<'_>,
+    input: Handle,
+    output: Option<Handle>,
+    args: &Strings<'_>,
+    env: &Strings<'_>,
+) -> Failure {
     let prepared = process::new_session()
         .and_then(|()| fd::place(input, 0))
+        .and_then(|()| output.map_or(Ok(()), |output| fd::place(output, 1)))
+        .and_then(|()| output.map_or(Ok(()), |output| fd::place(output, 2)))
         .and_then(|()| fd::mark_from(FIRST));
     let placed = prepared.and_then(|()| {
         if hook.cwd.is_empty() {
@@ -158,7 +179,8 @@ fn judge(outcome: Outcome<End>, running: &Running, reason: Handle) -> Outcome {
     if matches!(files::read(reason, &mut bytes), Ok(REASON)) {
         let (call, errno) = bytes.split_at(4);
         let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
-        return Err(Failure::os(Call::from_code(word(call)), word(errno)));
+        let errno = u16::try_from(word(errno)).unwrap_or(u16::MAX);
+        return Err(Failure::os(Call::from_code(word(call)), errno));
     }
     match end {
         End::Exit(0) => Ok(()),

@@ -189,17 +189,10 @@ pub(crate) fn mount_bind(root: Handle, wanted: &Bind<'_>, lent: Option<Fd>) -> O
         return Ok(());
     }
     let mount = if has(mount_flags::LENT) {
-        lent.ok_or(Failure::malformed())
+        lent.ok_or(Failure::malformed())?
     } else {
-        open_source(wanted)
+        open_source(wanted).map_err(|failure| failure.detail(detail::SOURCE))?
     };
-    let mount = mount.map_err(|failure| {
-        failure.detail(if failure.errno == 0 {
-            failure.detail
-        } else {
-            detail::SOURCE
-        })
-    })?;
     let kind = files::status(mount.at())?.kind;
     if kind == Kind::SYMLINK {
         return Err(Failure::os(Call::OpenTree, ELOOP).detail(detail::SOURCE));

@@ -39,6 +39,25 @@ pub(crate) fn close_stray(keep: FdList<'_>, report: Handle) -> Outcome {
     }
 }
 
+/// Closes every descriptor that is neither a standard one nor among these.
+pub(crate) fn close_all_but(these: &[i32], placed: Option<FdList<'_>>) -> Outcome {
+    let kept = || these.iter().copied().chain(placed.iter().flat_map(FdList::iter));
+    let mut first = FIRST;
+    loop {
+        let next = kept()
+            .filter_map(|fd| u32::try_from(fd).ok())
+            .filter(|&fd| fd >= first)
+            .min();
+        let Some(next) = next else {
+            return fd::close_range(first, u32::MAX);
+        };
+        if next > first {
+            fd::close_range(first, next - 1)?;
+        }
+        first = next.saturating_add(1);
+    }
+}
+
 /// Goes on in a sibling that is in the pid namespace joined or unshared before; this process reports it and ends. The
 /// sibling waits until that is done: the parent hears of it before it hears from it.
 pub(crate) fn fork(report: &Report) -> Outcome {

@@ -13,6 +13,8 @@ pub(crate) struct Report {
     /// None while nobody listens: between the end of `create` and the connection of `start`.
     socket: Option<Fd>,
     line: u32,
+    /// What goes along with the next failure.
+    evidence: Option<Fd>,
 }
 
 impl Report {
@@ -20,6 +22,7 @@ impl Report {
         Self {
             socket: Some(socket),
             line: 0,
+            evidence: None,
         }
     }
 
@@ -75,9 +78,15 @@ impl Report {
         Ok(())
     }
 
+    /// A file that tells more about the failure that is going to be said; None takes it back.
+    pub(crate) fn attach(&mut self, evidence: Option<Fd>) {
+        self.evidence = evidence;
+    }
+
     /// Says why the step failed, and ends.
     pub(crate) fn fail(&self, failure: Failure) -> ! {
-        let _ = self.send(&failed(self.line, failure), None);
+        let evidence = self.evidence.as_ref().map(Fd::at);
+        let _ = self.send(&failed(self.line, failure), evidence);
         sys::exit(FAILED)
     }
 
@@ -126,8 +135,8 @@ pub(crate) fn failed(line: u32, failure: Failure) -> Frame {
         kind: FrameKind::Failed,
         line,
         call,
-        errno,
-        detail,
+        errno: errno.into(),
+        detail: detail.into(),
         value,
     }
 }

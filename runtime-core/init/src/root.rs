@@ -2,6 +2,8 @@
 
 use core::ffi::CStr;
 
+use runtime_core_program::detail;
+
 use crate::failure::{Except, Failure, Outcome};
 use crate::sys::errno::{EINVAL, EPERM};
 use crate::sys::files::{self, open};
@@ -12,18 +14,42 @@ use crate::text::{PATH_MAX, Path, Text, digits};
 const DIRECTORY: u64 = open::PATH | open::DIRECTORY;
 /// Mounts that are looked at while those of the host are taken away; a bound for the case that somebody adds some.
 const MAX_MOUNTS: usize = 4096;
+/// Directories above the root that are looked at; a path has no more.
+const MAX_DEPTH: u32 = 2048;
 
 /// Opens the root's directory; with `clone` or a lent mount, after a mount of its own was put on it, so that it can be
-/// pivoted to.
-pub(crate) fn take(path: &CStr, lent: Option<Fd>, clone: bool) -> Outcome<Fd> {
+/// pivoted to. With `detach` nothing that is mounted in it reaches other mount namespaces.
+pub(crate) fn take(path: &CStr, lent: Option<Fd>, clone: bool, detach: bool) -> Outcome<Fd> {
+    if detach {
+        make_mount_of_private(path)?;
+    }
     let mount = match lent {
         Some(mount) => mount,
         None if clone => mounts::open_tree(Handle::CWD, path, mounts::CLONE | mounts::RECURSIVE)?,
         None => return files::open(Handle::CWD, path, DIRECTORY, 0, 0),
     };
     let target = files::open(Handle::CWD, path, DIRECTORY, 0, 0)?;
+    if detach {
+        mounts::set_propagation(mount.at(), mounts::PRIVATE)?;
+    }
     mounts::attach(mount.at(), target.at())?;
     Ok(mount)
+}
+
+/// Makes the mount that a directory lies on private. Only at its root does a mount take changes, so the way leads up
+/// until the kernel agrees; at `/` it does.
+fn make_mount_of_private(path: &CStr) -> Outcome {
+    let mut dir = files::open(Handle::CWD, path, DIRECTORY, 0, 0)?;
+    for _ in 0..MAX_DEPTH {
+        if mounts::set_propagation(dir.at(), mounts::PRIVATE)
+            .except(&[EINVAL])?
+            .is_some()
+        {
+            return Ok(());
+        }
+        dir = files::open(dir.at(), c"..", DIRECTORY, 0, 0)?;
+    }
+    Err(Failure::because(detail::LIMIT).value(MAX_DEPTH.into()))
 }
 
 pub(crate) fn make_read_only(root: Handle) -> Outcome {
@@ -57,9 +83,11 @@ pub(crate) fn move_over(root: Handle) -> Outcome {
     let mut own = [0; PATH_MAX];
     let length = files::read_link(Handle::CWD, link.c_str(), &mut own)?;
     let own = own.get(..length).unwrap_or_default();
+    // Open before its mount goes.
+    let about_self = files::open(Handle::CWD, c"/proc/self", DIRECTORY, 0, 0)?;
     let mut covered = 0;
     for _ in 0..MAX_MOUNTS {
-        let Some(place) = next_powerful_mount(own, covered)? else {
+        let Some(place) = next_powerful_mount(about_self.at(), own, covered)? else {
             break;
         };
         mounts::set_propagation_of(place.c_str(), mounts::SLAVE_TREE)?;
@@ -82,8 +110,8 @@ fn cover(place: &CStr) -> Outcome {
 }
 
 /// The path of the procfs or sysfs mount that comes after `skip` others, not counting those below `own`.
-fn next_powerful_mount(own: &[u8], mut skip: usize) -> Outcome<Option<Path>> {
-    let file = files::open(Handle::CWD, c"/proc/self/mountinfo", open::READ, 0, 0)?;
+fn next_powerful_mount(about_self: Handle, own: &[u8], mut skip: usize) -> Outcome<Option<Path>> {
+    let file = files::open(about_self, c"mountinfo", open::READ, 0, 0)?;
     let mut line = MountLine::new();
     let mut buffer = [0; 1024];
     loop {

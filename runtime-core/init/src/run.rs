@@ -11,7 +11,7 @@ use crate::masks::{self, Masks};
 use crate::mounts::{self, Bind, Change, Filesystem};
 use crate::nodes::{self, Node};
 use crate::report::Report;
-use crate::start::{self, Starters};
+use crate::start;
 use crate::sys::identity::{Scheduling, Sets};
 use crate::sys::{Fd, Handle, identity, process};
 use crate::terminal::{self, Console};
@@ -23,7 +23,8 @@ const CLONE_NEWUSER: u32 = 0x1000_0000;
 /// What the steps leave for one another.
 struct Init {
     report: Report,
-    starters: Starters,
+    /// Whether a user namespace was entered.
+    inside: bool,
     /// Whether a namespace was joined in which others are already.
     joined: bool,
     /// Whether others may trace this process.
@@ -44,10 +45,7 @@ struct Init {
 pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
     let mut init = Init {
         report,
-        starters: Starters {
-            owner: identity::effective_uid(),
-            inside: false,
-        },
+        inside: false,
         joined: false,
         dumpable: true,
         borrowed: None,
@@ -134,6 +132,7 @@ impl Init {
     }
 
     /// Meeting the parent, or whoever starts the container.
+    #[inline(never)]
     fn meet(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::Tell {} => {
@@ -150,14 +149,18 @@ impl Init {
                 Ok(())
             }
             Step::WaitStart { listener } => {
+                // Whoever gets into this waiting process must find nothing of the host's (CVE-2016-9962).
+                (self.root, self.masks, self.proc, self.borrowed) = (None, None, None, None);
+                namespaces::close_all_but(&[self.report.socket().number(), listener], self.place)?;
                 let listener = (listener >= 0).then(|| Fd::own(listener));
-                start::wait(&mut self.report, listener, &self.starters)
+                start::wait(&mut self.report, listener, self.inside)
             }
             _ => Err(Failure::malformed()),
         }
     }
 
     /// Namespaces, cgroups, what others may do with this process.
+    #[inline(never)]
     fn isolate(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::CloseStray { keep } => namespaces::close_stray(keep, self.report.socket()),
@@ -168,13 +171,13 @@ impl Init {
             Step::NewSession {} => process::new_session(),
             Step::Join { namespace, kind } => {
                 self.joined = true;
-                self.starters.inside |= kind == CLONE_NEWUSER;
+                self.inside |= kind == CLONE_NEWUSER;
                 process::join(Fd::own(namespace).at(), kind)
             }
             Step::Unshare { namespaces } => process::unshare(namespaces),
             Step::Fork {} => namespaces::fork(&self.report),
             Step::BecomeRoot { drop_groups } => {
-                self.starters.inside = true;
+                self.inside = true;
                 namespaces::become_root(drop_groups, self.dumpable)
             }
             Step::EnterTime { offsets } => namespaces::enter_time(offsets, !self.joined),
@@ -185,16 +188,22 @@ impl Init {
     }
 
     /// The tree of mounts.
+    #[inline(never)]
     fn mount(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::Propagation { path, flags } => mounts::propagate(path, flags),
-            Step::OpenRoot { path, lent, clone } => {
+            Step::OpenRoot {
+                path,
+                lent,
+                clone,
+                detach,
+            } => {
                 let lent = if lent {
                     Some(self.borrowed.take().ok_or(Failure::malformed())?)
                 } else {
                     None
                 };
-                self.root = Some(root::take(path, lent, clone)?);
+                self.root = Some(root::take(path, lent, clone, detach)?);
                 Ok(())
             }
             #[rustfmt::skip]
@@ -258,6 +267,7 @@ impl Init {
     }
 
     /// Files of the root, what hides and protects them, and the change into it.
+    #[inline(never)]
     fn furnish(&mut self, step: Step<'static>) -> Outcome {
         let root = self.root();
         match step {
@@ -306,6 +316,7 @@ impl Init {
     }
 
     /// The container's settings, hooks, terminal and descriptors.
+    #[inline(never)]
     fn equip(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::OpenProc {} => {
@@ -327,16 +338,19 @@ impl Init {
                 head,
                 tail,
                 timeout,
-            } => hook::run(&Hook {
-                path,
-                args,
-                env,
-                home,
-                cwd,
-                head,
-                tail,
-                timeout,
-            }),
+            } => hook::run(
+                &Hook {
+                    path,
+                    args,
+                    env,
+                    home,
+                    cwd,
+                    head,
+                    tail,
+                    timeout,
+                },
+                &mut self.report,
+            ),
             Step::Console {
                 bind,
                 rows,
@@ -365,6 +379,7 @@ impl Init {
     }
 
     /// Becoming the program.
+    #[inline(never)]
     fn become_program(&mut self, step: Step<'static>) -> Outcome {
         match step {
             Step::NewKeyring { name } => credentials::new_keyring(name),
@@ -393,6 +408,7 @@ impl Init {
             }
             Step::IoPriority { value } => identity::set_io_priority(value),
             Step::Personality { persona } => identity::set_personality(persona),
+            Step::Rlimit { resource, soft, hard } => process::limit(resource, soft, hard),
             Step::Umask { mask } => {
                 process::set_umask(mask);
                 Ok(())

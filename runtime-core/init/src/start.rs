@@ -11,13 +11,13 @@ use crate::sys::{Fd, Handle, sockets};
 /// The uid that stands for all uids which a user namespace does not map (/proc/sys/kernel/overflowuid).
 const OVERFLOW: u32 = 65534;
 
-/// Who may start the container.
-pub(crate) struct Starters {
-    /// The uid that init was started with.
-    pub(crate) owner: u32,
-    /// Whether init entered a user namespace: whoever is outside of it has the overflow uid. It proves little, but the
-    /// socket's directory is what keeps others away; the check is a second lock.
-    pub(crate) inside: bool,
+/// Who may start the container, beside root: whoever created it.
+struct Starters {
+    /// The creator's uid.
+    owner: u32,
+    /// Whether init entered a user namespace: the host's root is outside of it and has the overflow uid. That proves
+    /// little, but what keeps others away is the socket's directory; the check is a second lock.
+    inside: bool,
 }
 
 impl Starters {
@@ -26,19 +26,24 @@ impl Starters {
     }
 }
 
-/// Says that the container is created, then waits for Go. Over a listening socket the connection that says it becomes
+/// Says that the container is created, then waits for Go: before its parent has saved a record nobody could start or
+/// delete it. Where another process starts it, the connection over the listening socket that says Go once more becomes
 /// the report socket.
-pub(crate) fn wait(report: &mut Report, listener: Option<Fd>, starters: &Starters) -> Outcome {
+pub(crate) fn wait(report: &mut Report, listener: Option<Fd>, inside: bool) -> Outcome {
     report.say(FrameKind::Reached);
+    report.wait()?;
     let Some(listener) = listener else {
-        return report.wait().map(drop);
+        return Ok(());
     };
+    // Asked for here and not at the beginning: the same user has another number in another user namespace.
+    let owner = sockets::peer_uid(report.socket())?;
     report.close();
+    let starters = Starters { owner, inside };
     loop {
         let Some(connection) = sockets::accept(listener.at()).except(&[EINTR, ECONNABORTED])? else {
             continue;
         };
-        if let Some(connection) = admit(connection, report, starters) {
+        if let Some(connection) = admit(connection, report, &starters) {
             report.move_to(connection);
             return Ok(());
         }

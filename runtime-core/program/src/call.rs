@@ -36,5 +36,5 @@ calls! {
     Setgroups "setgroups" Sethostname "sethostname" Setns "setns" Setresgid "setresgid" Setresuid "setresuid"
     Setsid "setsid" Sigaction "rt_sigaction" Socket "socket" Symlink "symlinkat" Umount "umount2"
     Unlink "unlinkat" Unshare "unshare" Wait "waitid" Write "write" Xattr "fgetxattr" Statfs "fstatfs"
-    Kill "kill" MemPolicy "set_mempolicy" Affinity "sched_setaffinity"
+    Kill "kill" Prlimit "prlimit64" MemPolicy "set_mempolicy" Affinity "sched_setaffinity"
 }

@@ -155,8 +155,9 @@ steps! {
     /// mount_setattr(2) propagation on a path of the present root (`/`, or the container's root after Pivot).
     20 Propagation { path: Str, flags: U64 }
     /// Open the container's root: clone the mount at `path` (or the lent one), with everything below it, attach the
-    /// clone over it and keep it. Without `clone` only open the directory.
-    21 OpenRoot { path: Str, lent: Bool, clone: Bool }
+    /// clone over it and keep it. Without `clone` only open the directory. With `detach` the mount that the root lies on
+    /// is made private first: what is done in the root must not propagate, although `/` is shared.
+    21 OpenRoot { path: Str, lent: Bool, clone: Bool, detach: Bool }
     /// Make a filesystem (fsopen, one fsconfig per option `key=value` or `flag`), give it the attributes, attach it at
     /// `target` in the root, which is made where missing, and set its propagation.
     22 MountFs {
@@ -215,7 +216,8 @@ steps! {
     53 Domainname { name: Blob }
     /// Run a hook: stdin is `head`, the pid of init as this pid namespace sees it in decimal, `tail`; the environment is
     /// exactly `env`, with HOME of the uid `home` as in Exec; own session; killed as a group after `timeout` seconds
-    /// (0: never). Its exit must be 0. An empty `cwd` leaves init's own.
+    /// (0: never). Its exit must be 0; where it is not, what it printed travels with Failed as a file. An empty `cwd`
+    /// leaves init's own.
     54 Hook { path: Str, args: Strs, env: Strs, home: U32, cwd: Str, head: Blob, tail: Blob, timeout: U64 }
 
     // ---- terminal and descriptors ----
@@ -260,12 +262,14 @@ steps! {
     79 Capabilities { effective: U64, permitted: U64, inheritable: U64, ambient: U64 }
     /// Find the program: a name with a slash as it is, else in the directories of `search`. Keep it for Exec.
     80 FindProgram { name: Str, search: Str }
-    /// Say Reached at this step (the container is created), then wait for start: on the listening socket, where only
-    /// root and the owner of this user namespace may connect, or with -1 for Go on the report socket. The connection
-    /// becomes the report socket. Before waiting everything is closed but stdio, the placed descriptors and the socket.
+    /// Say Reached at this step (the container is created) and wait for Go; then, unless the listening socket is -1, wait
+    /// for start there, where only root and the owner of this user namespace may connect. The connection becomes the
+    /// report socket. Before waiting everything is closed but stdio, the placed descriptors and the socket.
     81 WaitStart { listener: Fd }
     /// seccomp(2) with this filter (struct sock_filter) and flags.
     82 Seccomp { filter: Blob, flags: U32 }
+    /// prlimit64(2) of this process: the limit of this RLIMIT_* number.
+    84 Rlimit { resource: U32, soft: U64, hard: U64 }
     /// Say Starting, close everything above the first 3 + `keep` descriptors, execve(2) the program found. With
     /// `home` not NO_HOME the environment gets HOME of that uid from the container's /etc/passwd, else `/`.
     83 Exec { args: Strs, env: Strs, home: U32, keep: U32 }

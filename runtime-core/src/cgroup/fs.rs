@@ -295,8 +295,7 @@ pub(super) fn belongs(write: &Write, directory: &Directory) -> bool {
     match write.version {
         Version::V2 => directory.kind == HierarchyKind::Unified,
         Version::V1 => {
-            directory.kind == HierarchyKind::V1
-                && directory.controllers.iter().any(|name| *name == write.controller)
+            directory.kind == HierarchyKind::V1 && directory.controllers.contains(&write.controller)
         }
     }
 }

@@ -10,6 +10,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -116,9 +118,22 @@ impl CgroupFacts {
     }
 }
 
+/// In large pieces: std's reader begins with small ones where the size is not known, and each costs a call into the
+/// kernel's mount table.
 fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
-    std::fs::read(path).map_err(|error| Error::os(format!("read({})", path.display()), error))
+    let failed = |errno: Errno| Error::os(format!("read({:?})", path.display().to_string()), errno);
+    let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    let mut content = Vec::new();
+    let mut piece = [0u8; 16 * 1024];
+    loop {
+        match rustix::io::read(&fd, &mut piece) {
+            Ok(0) => return Ok(content),
+            Ok(length) => content.extend_from_slice(&piece[..length]),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
 }
 
 fn words(text: &[u8]) -> Vec<String> {

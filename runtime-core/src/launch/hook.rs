@@ -111,11 +111,12 @@ pub(super) fn run_captured(
         return Err(error);
     }
     let mut streams = [Stream::new(output), Stream::new(error)];
-    let timed_out = !drain(&mut streams, child.pidfd.as_fd(), deadline)?;
-    if timed_out {
+    let drained = drain(&mut streams, child.pidfd.as_fd(), deadline);
+    if !matches!(drained, Ok(true)) {
         sys::wait::kill_session(child.pid);
     }
     let exit = sys::wait::exit_of(&child.pidfd);
+    let timed_out = !drained?;
     let [output, error] = streams.map(|stream| String::from_utf8_lossy(&stream.kept).into_owned());
     Ok(Captured {
         exit,

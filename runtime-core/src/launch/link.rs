@@ -12,6 +12,7 @@ use rustix::net::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::lower::above_standard;
 
 /// A frame and what came with it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Link {
             None,
         )
         .map_err(|errno| Error::os("socketpair(AF_UNIX, SOCK_SEQPACKET)", errno))?;
-        Ok((Self(ours), theirs))
+        Ok((Self(ours), above_standard(theirs)?))
     }
 
     /// A connection that exists already.
@@ -88,10 +89,10 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::receive`]. The inner error is the report that init failed, or None where init is gone.
-    pub(crate) fn expect(&self, kind: FrameKind) -> Result<Result<Report, Option<Frame>>> {
+    pub(crate) fn expect(&self, kind: FrameKind) -> Result<Result<Report, Option<Report>>> {
         match self.receive()? {
             Some(report) if report.frame.kind == kind => Ok(Ok(report)),
-            Some(Report { frame, .. }) if frame.kind == FrameKind::Failed => Ok(Err(Some(frame))),
+            Some(report) if report.frame.kind == FrameKind::Failed => Ok(Err(Some(report))),
             Some(Report { frame, .. }) => Err(Error::new(
                 ErrorKind::Internal,
                 format!(

@@ -15,7 +15,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use runtime_core_program::{Frame, FrameKind};
+use runtime_core_program::FrameKind;
 use rustix::io::Errno;
 
 pub(crate) use hook::{HookRun, run_hook};
@@ -34,8 +34,10 @@ use crate::sys::spawn;
 pub(crate) trait Host {
     /// Saves the record with this status; `init` is known from its start on.
     fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()>;
-    /// Remembers the cgroup before anything else can fail.
-    fn keep_cgroup(&mut self, cgroup: &Cgroup) -> Result<()>;
+    /// Remembers that the cgroup is the container's own, made for it.
+    fn keep_cgroup(&mut self, cgroup: &Cgroup);
+    /// Saves the configuration for later commands.
+    fn save_config(&mut self) -> Result<()>;
     /// The state document for a hook that the parent runs.
     fn hook_state(&self, status: Status, pid: i32) -> Vec<u8>;
     /// The directory that host-side hooks run in.
@@ -107,7 +109,7 @@ impl<'a> Launch<'a> {
                 // What fails then is a line of init, and named already.
                 Action::Parent(ParentStep::AwaitExec) => self.started()?,
                 Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line))?,
-                Action::Init(step) => self.follow(step, line, host)?,
+                Action::Init(step) => self.follow(step, line)?,
             }
         }
         Ok(())
@@ -153,7 +155,11 @@ impl<'a> Launch<'a> {
                 init.link.go(Some(tree.as_fd()))
             }
             ParentStep::Hook { hook } => {
-                let state = host.hook_state(Status::Creating, self.pid()?);
+                let pid = self.pid()?;
+                // A hook may ask for the state: then it is to know the pid.
+                host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))?;
+                let state = host.hook_state(Status::Creating, pid);
+
                 run_hook(HookRun {
                     hook,
                     state: &state,
@@ -183,7 +189,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Waits where the step makes init report.
-    fn follow(&mut self, step: &Step, line: &Line, host: &mut dyn Host) -> Result<()> {
+    fn follow(&mut self, step: &Step, line: &Line) -> Result<()> {
         let kind = match step {
             Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => FrameKind::Reached,
             Step::Borrow {} => FrameKind::Wanted,
@@ -210,8 +216,6 @@ impl<'a> Launch<'a> {
                 init.pidfd = report.fd.ok_or_else(missing)?;
                 init.pid = i32::try_from(report.frame.value)
                     .map_err(|_| Error::new(ErrorKind::Internal, "init sent a pid out of range"))?;
-                let identity = ProcessIdentity::of(init.pid)?;
-                host.save(Status::Creating, Some(identity))?;
             }
             _ => {}
         }
@@ -224,9 +228,9 @@ impl<'a> Launch<'a> {
             .map_err(|error| self.killed_by_memory(error))
     }
 
-    fn failed(&self, frame: Option<Frame>) -> Error {
-        let error = match frame {
-            Some(frame) => failure(self.plan.line(frame.line), &frame),
+    fn failed(&self, report: Option<Report>) -> Error {
+        let error = match report {
+            Some(report) => failure(self.plan.line(report.frame.line), report),
             None => Error::new(ErrorKind::System, "init ended without a word"),
         };
         self.killed_by_memory(error)
@@ -235,7 +239,7 @@ impl<'a> Launch<'a> {
     /// A container whose memory limit is too small for init dies without a word; say so.
     fn killed_by_memory(&self, error: Error) -> Error {
         // An end with a word had another cause.
-        let said = error.step().is_some() || error.kind() == ErrorKind::Program;
+        let said = error.step().is_some() || matches!(error.kind(), ErrorKind::Program | ErrorKind::Exec);
         if said || self.memory_kills() <= self.killed_before {
             return error;
         }
@@ -267,7 +271,7 @@ impl<'a> Launch<'a> {
             return Ok(());
         };
         let cgroup = Cgroup::create(&plan.paths, &plan.writes, plan.rootless)?;
-        host.keep_cgroup(&cgroup)?;
+        host.keep_cgroup(&cgroup);
         self.cgroup = Some(cgroup);
         Ok(())
     }
@@ -321,9 +325,9 @@ impl<'a> Launch<'a> {
             other => other?,
         };
         self.descriptors = Descriptors::default();
-        let pid = spawned.pid;
         self.init = Some(spawned);
-        host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))
+        // init works by itself now: time for what only later commands need.
+        host.save_config()
     }
 
     fn spawn_in(&mut self, namespaces: u64) -> Result<Launched> {
@@ -393,9 +397,9 @@ pub(crate) fn await_exec(line: impl Fn(u32) -> Option<Line>, link: &Link) -> Res
     match link.expect(FrameKind::Starting)? {
         Ok(_) => match link.receive()? {
             None => Ok(()),
-            Some(Report { frame, .. }) => Err(failure(line(frame.line).as_ref(), &frame)),
+            Some(report) => Err(failure(line(report.frame.line).as_ref(), report)),
         },
-        Err(Some(frame)) => Err(failure(line(frame.line).as_ref(), &frame)),
+        Err(Some(report)) => Err(failure(line(report.frame.line).as_ref(), report)),
         Err(None) => Err(Error::new(
             ErrorKind::System,
             "init ended before the program was executed",

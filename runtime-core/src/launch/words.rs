@@ -1,12 +1,22 @@
 //! init sends numbers; the words come from the plan.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+
 use runtime_core_program::{Call, Frame, detail};
+
+use super::Report;
 
 use crate::error::{Error, ErrorKind, strerror};
 use crate::plan::{Action, Line, Step};
 
-/// The error of a frame that says that a step of init failed.
-pub(crate) fn failure(line: Option<&Line>, frame: &Frame) -> Error {
+/// How much of a hook's output is shown, in bytes, from its end.
+const SHOWN: u64 = 4 << 10;
+
+/// The error of a report that says that a step of init failed.
+pub(crate) fn failure(line: Option<&Line>, report: Report) -> Error {
+    let frame = &report.frame;
     let Some(line) = line else {
         return Error::new(
             ErrorKind::Internal,
@@ -20,13 +30,13 @@ pub(crate) fn failure(line: Option<&Line>, frame: &Frame) -> Error {
         }
         Action::Init(Step::Exec { args, .. }) => {
             let name = args.first().map(ToString::to_string).unwrap_or_default();
-            return Error::new(ErrorKind::Program, format!("exec {name}: {}", strerror(errno)))
+            return Error::new(ErrorKind::Exec, format!("exec {name}: {}", strerror(errno)))
                 .with_errno(errno);
         }
         Action::Init(Step::Hook { path, .. }) => {
             return Error::new(
                 ErrorKind::Hook,
-                hook(&line.from, &path.to_string_lossy(), frame, errno),
+                hook(&line.from, &path.to_string_lossy(), frame, errno, report.fd),
             );
         }
         Action::Init(step) => step_words(step, frame, errno),
@@ -99,6 +109,9 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
     match step {
         Step::Capabilities { .. } | Step::LimitBounding { .. } if errno == libc::EPERM => error
             .with_hint("the caller itself lacks one of these capabilities; see CapBnd in /proc/self/status"),
+        Step::Rlimit { .. } if errno == libc::EPERM => {
+            error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+        }
         Step::Join { .. } if errno == libc::EPERM => {
             error.with_hint("the namespace belongs to a user namespace that the caller has no power over")
         }
@@ -119,7 +132,7 @@ fn program(name: &str, frame: &Frame, errno: i32) -> Error {
 }
 
 /// `from` is the hook's field, as `hooks.createContainer[1]`.
-fn hook(from: &str, path: &str, frame: &Frame, errno: i32) -> String {
+fn hook(from: &str, path: &str, frame: &Frame, errno: i32, output: Option<OwnedFd>) -> String {
     let named = from
         .strip_prefix("hooks.")
         .and_then(|rest| rest.strip_suffix(']'))
@@ -134,5 +147,23 @@ fn hook(from: &str, path: &str, frame: &Frame, errno: i32) -> String {
         detail::HOOK_TIMEOUT => format!("hook ran past specified timeout of {} s", frame.value),
         _ => format!("exec {path}: {}", strerror(errno)),
     };
-    format!("error running {named}: {why}")
+    match output.map(last_words).filter(|said| !said.is_empty()) {
+        Some(said) => format!("error running {named}: {why}, output: {said}"),
+        None => format!("error running {named}: {why}"),
+    }
+}
+
+/// The end of what a hook printed into a file in memory.
+fn last_words(output: OwnedFd) -> String {
+    let mut file = File::from(output);
+    let length = file.seek(SeekFrom::End(0)).unwrap_or(0);
+    let mut said = Vec::new();
+    let read = file.seek(SeekFrom::Start(length.saturating_sub(SHOWN)));
+    if read
+        .and_then(|_| file.take(SHOWN).read_to_end(&mut said))
+        .is_err()
+    {
+        return String::new();
+    }
+    String::from_utf8_lossy(&said).trim_end().to_owned()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::delete::destroy;
 use super::state::document;
 use super::{Container, Runtime};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
@@ -57,7 +57,13 @@ impl Runtime {
         )?;
 
         let dir = StateDir::create(self.root(), &request.id)?;
-        let _lock = dir.lock()?;
+        let _lock = dir.lock().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(
+                ErrorKind::System,
+                "the container was deleted by force while it was created",
+            ),
+            _ => error,
+        })?;
         let record = match record_of(&request, rootfs, &plan) {
             Ok(record) => record,
             Err(error) => {
@@ -69,7 +75,6 @@ impl Runtime {
             dir: &dir,
             record,
             spec: &request.spec,
-            saved_config: false,
         };
         let result = making
             .prepare(&request)
@@ -82,10 +87,17 @@ impl Runtime {
                     record,
                     terminal,
                     pidfd: Some(pidfd),
+                    warnings: plan.warnings,
                 })
             }
             Err(error) => {
-                let record = making.record;
+                let mut record = making.record;
+                // Nobody makes it any more: what cannot be removed now is not "creating" but may be deleted.
+                record.status = Status::Stopped;
+                if !record.cgroup_made {
+                    record.cgroup = None;
+                }
+                let _ = dir.save(&record);
                 // What went wrong first is what the caller must hear; what is left is in the record.
                 let _ = destroy(dir, Some(&record));
                 Err(error)
@@ -130,7 +142,6 @@ struct Making<'a> {
     dir: &'a StateDir,
     record: Record,
     spec: &'a LoadedSpec,
-    saved_config: bool,
 }
 
 impl Making<'_> {
@@ -148,7 +159,11 @@ impl Making<'_> {
         let mut launch = Launch::new(plan, descriptors);
         let walked = launch.walk(self).and_then(|()| match start_by {
             StartBy::Socket => Ok(()),
-            StartBy::Caller => launch.started().and_then(|()| self.after_start()),
+            StartBy::Caller => launch.started().and_then(|()| {
+                let pid = launch.init.as_ref().map_or(0, |init| init.pid);
+                self.record.init = Some(ProcessIdentity::of(pid)?);
+                self.after_start()
+            }),
         });
         match (walked, launch.init.take()) {
             (Ok(()), Some(init)) => Ok(init),
@@ -187,23 +202,19 @@ pub(super) fn poststart(record: &Record) -> Result<()> {
 impl Host for Making<'_> {
     fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()> {
         self.record.status = status;
-        if init.is_some() {
-            self.record.init = init;
-            // init works by itself now: time to write what only later commands read.
-            if !self.saved_config {
-                let bytes = serde_json::to_vec(&self.spec.spec).map_err(|error| {
-                    Error::new(ErrorKind::Internal, format!("the configuration: {error}"))
-                })?;
-                self.dir.write(CONFIG, ".config.json", &bytes)?;
-                self.saved_config = true;
-            }
-        }
+        self.record.init = init;
         self.dir.save(&self.record)
     }
 
-    fn keep_cgroup(&mut self, cgroup: &Cgroup) -> Result<()> {
+    fn keep_cgroup(&mut self, cgroup: &Cgroup) {
         self.record.cgroup = Some(cgroup.record());
-        self.dir.save(&self.record)
+        self.record.cgroup_made = true;
+    }
+
+    fn save_config(&mut self) -> Result<()> {
+        let bytes = serde_json::to_vec(&self.spec.spec)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the configuration: {error}")))?;
+        self.dir.write_new(CONFIG, &bytes)
     }
 
     fn hook_state(&self, status: Status, pid: i32) -> Vec<u8> {
@@ -240,13 +251,20 @@ fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Re
         }
         _ => false,
     });
+    record.cgroup = plan.cgroup.as_ref().map(|cgroup| CgroupRecord {
+        directories: cgroup.paths.directories.clone(),
+    });
     record.poststart = planned_hooks(spec, HookKind::Poststart);
     record.poststop = planned_hooks(spec, HookKind::Poststop);
     record.start = StartLine::of(plan);
+    // Where it is going to be; until it is made there may be somebody else's at that place.
+    record.cgroup = plan.cgroup.as_ref().map(|cgroup| CgroupRecord {
+        directories: cgroup.paths.directories.clone(),
+    });
     Ok(record)
 }
 
-/// The bundle without symbolic links, which may be gone or changed when the state is asked for.
+/// The bundle as an absolute path: the caller may change its directory before the state is asked for.
 fn real_bundle(bundle: &Path) -> Result<PathBuf> {
     let bundle =
         std::path::absolute(bundle).map_err(|error| Error::os(format!("getcwd() for {bundle:?}"), error))?;

@@ -35,8 +35,16 @@ impl Runtime {
                 Err(not_found())
             };
         };
-        let _lock = dir.lock()?;
+        let _lock = match dir.lock() {
+            // Another delete was faster.
+            Err(error) if force && error.kind() == ErrorKind::NotFound => return Ok(Deleted::default()),
+            other => other?,
+        };
         let record = match dir.load() {
+            // A create that is about to write its record, or one that was killed before it did.
+            Ok(None) if !force => {
+                return Err(not_found().with_hint("delete --force removes what a killed create left"));
+            }
             Ok(record) => record,
             Err(_) if force => None,
             Err(error) => return Err(error),
@@ -69,10 +77,19 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
         dir.remove()?;
         return Ok(Deleted::default());
     };
-    let cgroup = record.cgroup.as_ref().map(Cgroup::open);
+    let cgroup = record
+        .cgroup
+        .as_ref()
+        .filter(|_| record.cgroup_made)
+        .map(Cgroup::open);
     end_processes(record, cgroup.as_ref())?;
     if let Some(cgroup) = &cgroup {
         cgroup.remove(PATIENCE)?;
+    } else if let Some(planned) = &record.cgroup {
+        // The runtime was killed while it made them. What is not empty, or not there, is not ours.
+        for directory in &planned.directories {
+            let _ = std::fs::remove_dir(directory.path());
+        }
     }
     dir.remove()?;
     let mut deleted = Deleted::default();
@@ -114,5 +131,15 @@ fn end_processes(record: &Record, cgroup: Option<&Cgroup>) -> Result<()> {
             cgroup.resume()?;
         }
     }
-    init.map_or(Ok(()), |init| super::kill::end(&init))
+    match (init, &record.init) {
+        (Some(init), _) => super::kill::end(&init),
+        // Of a caller that never waited for its container: nobody can ask for it any more.
+        (None, Some(identity)) => {
+            if let Some(ended) = identity.open_ended()? {
+                crate::sys::wait::reap_if_child(&ended);
+            }
+            Ok(())
+        }
+        (None, None) => Ok(()),
+    }
 }

@@ -208,7 +208,9 @@ impl Host for Entry<'_> {
         Ok(())
     }
 
-    fn keep_cgroup(&mut self, _cgroup: &Cgroup) -> Result<()> {
+    fn keep_cgroup(&mut self, _cgroup: &Cgroup) {}
+
+    fn save_config(&mut self) -> Result<()> {
         Ok(())
     }
 

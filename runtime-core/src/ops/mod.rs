@@ -108,7 +108,12 @@ impl Runtime {
     pub fn default_config(&self, rootless: bool) -> Result<String> {
         const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
         let kind = rustix::fs::statfs("/sys/fs/cgroup").map(|hierarchy| hierarchy.f_type);
-        let caller = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let caller = || {
+            (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            )
+        };
         Ok(crate::spec::default_json(crate::spec::DefaultSpec {
             rootless: rootless.then(caller),
             cgroup_namespace: kind.is_ok_and(|kind| u64::try_from(kind) == Ok(CGROUP2_SUPER_MAGIC)),
@@ -123,6 +128,7 @@ pub struct Container {
     record: Record,
     terminal: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
+    warnings: Vec<crate::spec::Warning>,
 }
 
 impl Container {
@@ -137,12 +143,18 @@ impl Container {
             record,
             terminal: None,
             pidfd,
+            warnings: Vec::new(),
         })
     }
 
     /// The container's id.
     pub fn id(&self) -> &ContainerId {
         &self.record.id
+    }
+
+    /// Accepted oddities of the configuration, where this value came from create or run.
+    pub fn warnings(&self) -> &[crate::spec::Warning] {
+        &self.warnings
     }
 
     /// The container's own directory below the state directory.

@@ -47,12 +47,13 @@ impl Container {
             _ if !alive => Ok(Status::Stopped),
             // Its creator died before it was ready: nobody can ever start it.
             Status::Creating => Ok(Status::Stopped),
-            recorded => {
+            // A created container can be frozen like a running one, and must be seen to be for resume.
+            Status::Created | Status::Running | Status::Paused | Status::Stopped => {
                 let frozen = match self.cgroup() {
                     Some(cgroup) => cgroup.is_frozen()?,
                     None => false,
                 };
-                Ok(match recorded {
+                Ok(match record.status {
                     _ if frozen => Status::Paused,
                     Status::Created => Status::Created,
                     _ => Status::Running,

@@ -6,7 +6,7 @@ use oci_spec::runtime::Process;
 use runtime_core_program::Text;
 
 use super::mounts::Mounts;
-use super::namespaces::{MOUNT, Namespaces, PID, UTS};
+use super::namespaces::{MOUNT, Namespaces, UTS};
 use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, devices, hooks, laws};
@@ -112,7 +112,7 @@ impl Plan {
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
         let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
         let given = Given::at_create(request, linux);
-        let program = Program::of(process, given, filter.as_ref(), namespaces.can_set_groups());
+        let program = Program::of(process, given, &namespaces, filter.as_ref());
         refuse_unbuilt(loaded, facts)?;
 
         let mut schedule = Schedule::default();
@@ -129,7 +129,7 @@ impl Plan {
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
         }
-        namespaces.enter(&mut schedule);
+        namespaces.enter(&mut schedule, |schedule| program.oom_score(schedule));
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
@@ -146,31 +146,23 @@ impl Plan {
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;
+        program.make_cwd(&mut schedule)?;
         mounts.finish(&mut schedule)?;
         names(&mut schedule, loaded, &namespaces);
         sysctls(&mut schedule, loaded)?;
         mounts.protect(&mut schedule)?;
-        program.work_dir(&mut schedule)?;
         program.identity(&mut schedule)?;
-        program.drop_privileges(&mut schedule)?;
 
         program.created(&mut schedule, request.start_by);
         hand_over(&mut schedule, request);
-        if request.start_by == StartBy::Caller {
-            schedule.parent(ParentStep::Release, "(run)");
-        }
+
         program.execute(&mut schedule)?;
         // Hooks of the container run under its filter: they stand before Exec, behind Seccomp.
         let exec = schedule.lines.pop();
         hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
         schedule.lines.extend(exec);
 
-        if !namespaces.has(PID) {
-            warnings.push(crate::spec::Warning::new(
-                "linux.namespaces",
-                "without a pid namespace the container's processes can outlive its init",
-            ));
-        }
+        warnings.extend(program.unraisable());
         let mut plan = Self {
             lines: schedule.lines,
             warnings,
@@ -345,12 +337,15 @@ fn sysctls(schedule: &mut Schedule, loaded: &LoadedSpec) -> Result<()> {
 /// What callers wait for, once the container is created.
 fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
     tell_pid(schedule, request.pidfd_socket.as_deref(), request.pid_file.as_deref());
-    schedule.parent(
-        ParentStep::SaveRecord {
-            status: Status::Created,
-        },
-        "(create)",
-    );
+    if request.start_by == StartBy::Socket {
+        schedule.parent(
+            ParentStep::SaveRecord {
+                status: Status::Created,
+            },
+            "(create)",
+        );
+    }
+    schedule.parent(ParentStep::Release, "(create)");
 }
 
 /// Tells those who asked which process it is.

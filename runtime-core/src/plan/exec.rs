@@ -117,16 +117,23 @@ impl Plan {
             .and_then(|linux| linux.seccomp().as_ref())
             .map(seccomp::compile)
             .transpose()?;
-        let warnings = filter.iter().flat_map(|filter: &Filter| filter.warnings.clone());
         let namespaces = Namespaces::of(spec, facts)?;
         let given = request.given(spec);
-        let program = Program::of(process, given, filter.as_ref(), namespaces.can_set_groups());
+        let program = Program::of(process, given, &namespaces, filter.as_ref());
         let affinity = Affinity::of(process)?;
 
         let mut schedule = Schedule::default();
         open(&mut schedule, &namespaces, request);
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "(exec)");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+        match process.oom_score_adj() {
+            // The sibling behind Fork has the score only if it was set before.
+            Some(value) if namespaces.parent_sets_limits() => {
+                let field = "process.oomScoreAdj";
+                schedule.barrier(field, [(ParentStep::OomScore { value }, field.to_owned())]);
+            }
+            _ => program.oom_score(&mut schedule),
+        }
         schedule.init(Step::Undumpable {}, "(security)");
         schedule.init(Step::NewSession {}, "(security)");
         affinity.initial(&mut schedule);
@@ -137,7 +144,6 @@ impl Plan {
         program.terminal(&mut schedule, false)?;
         affinity.last(&mut schedule);
         program.identity(&mut schedule)?;
-        program.drop_privileges(&mut schedule)?;
         program.execute(&mut schedule)?;
         schedule.parent(ParentStep::AwaitExec, "(exec)");
         tell_pid(
@@ -146,9 +152,14 @@ impl Plan {
             request.pid_file.as_deref(),
         );
 
+        let mut warnings: Vec<_> = filter
+            .iter()
+            .flat_map(|filter: &Filter| filter.warnings.clone())
+            .collect();
+        warnings.extend(program.unraisable());
         let mut plan = Self {
             lines: schedule.lines,
-            warnings: warnings.collect(),
+            warnings,
             cgroup: None,
         };
         plan.keep_descriptors();
@@ -273,6 +284,7 @@ fn take_root(schedule: &mut Schedule, namespaces: &Namespaces, request: &ExecPla
             path: text("root.path", path)?,
             lent: false,
             clone: false,
+            detach: false,
         },
         "(exec)",
     );

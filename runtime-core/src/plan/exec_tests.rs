@@ -105,6 +105,9 @@ fn a_whole_schedule() {
         "parent check that process 42 is the one started at 4711",
         "parent spawn init in no new namespaces",
         "init close stray descriptors",
+        "init report; wait",
+        "parent set oom_score_adj 5",
+        "parent let init go on",
         "init become undumpable",
         "init new session",
         "init join cgroup \"cgroup-cpu\"",
@@ -126,11 +129,10 @@ fn a_whole_schedule() {
         "init no new privileges",
         "init limit the bounding set to 0x20",
         "init change directory to /srv",
+        "init give the standard descriptors to uid 0",
         "init report; wait",
-        "parent set oom_score_adj 5",
         "parent set RLIMIT_NOFILE 10:20",
         "parent let init go on",
-        "init give the standard descriptors to uid 0",
         "init become uid 0 gid 0 groups []",
         "init change directory to /srv",
         "init umask 077",
@@ -239,7 +241,7 @@ fn laws_find_what_is_wrong() {
     assert!(moved("open user namespace", "spawn").contains("checked to be its own"));
     assert!(moved("join pid", "become undumpable").contains("CVE-2016-9962"));
     assert!(moved("open root", "join mount").contains("behind the last namespace"));
-    assert!(moved("let init go on", "report; wait").contains("handshake"));
+    assert!(moved("let init go on", "set oom_score").contains("handshake"));
     assert!(moved("umask", "find id").contains("privilege"));
     let mut undumpable = good.clone();
     undumpable

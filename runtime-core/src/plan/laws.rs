@@ -4,7 +4,7 @@
 //! is a bug of the planner, never of the configuration.
 
 use super::Plan;
-use super::schedule::{Action, FdName, ParentStep, Step};
+use super::schedule::{Action, ParentStep, Step};
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
@@ -144,9 +144,10 @@ fn handshakes_pair(plan: &Plan) -> Option<usize> {
     let mut waiting = false;
     for (number, line) in plan.lines.iter().enumerate() {
         match &line.action {
-            Action::Init(Step::Sync {} | Step::Borrow {}) if !waiting => waiting = true,
-            Action::Init(Step::WaitStart { listener }) if !waiting => waiting = *listener == FdName::Absent,
-            // What init prints as "terminal" needs no answer; nothing else may happen while init waits.
+            Action::Init(Step::Sync {} | Step::Borrow {} | Step::WaitStart { .. }) if !waiting => {
+                waiting = true
+            }
+
             Action::Init(_) if waiting => return Some(number),
             Action::Parent(ParentStep::Release | ParentStep::Lend { .. }) => {
                 if !waiting {

@@ -12,7 +12,7 @@ use crate::cgroup::CgroupPaths;
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::facts::cgroup::{CgroupMode, HierarchyKind};
-use crate::spec::mount_options::{Attributes, Bind, IdRange, MountOptions, Propagation};
+use crate::spec::mount_options::{Attributes, Bind, IdRange, MountOptions, Propagation, PropagationType};
 
 /// Filesystems whose instance may be shared or is made by the kernel: `ro` is an attribute of the mount there, never of
 /// the instance (a second mount with another `ro` would be refused with EBUSY).
@@ -142,10 +142,17 @@ impl<'a> Mounts<'a> {
     fn open_root(&self, schedule: &mut Schedule) -> Result<()> {
         let path = self.rootfs.to_string_lossy().into_owned();
         let own_mounts = self.namespaces.has(MOUNT);
+        let mut detach = false;
         let lent = own_mounts && self.namespaces.lends_sources();
         if own_mounts {
             let asked = self.propagation()?;
-            let flags = asked.map_or(libc::MS_SLAVE, Propagation::flags) | libc::MS_REC;
+            detach = own_mounts && asked.is_some_and(|asked| asked.to == PropagationType::Shared);
+            // An unbindable mount could not be cloned for the root; its own turn comes once the root has changed.
+            let flags = match asked.map(|asked| asked.to) {
+                Some(PropagationType::Shared) => libc::MS_SHARED,
+                Some(PropagationType::Slave) | None => libc::MS_SLAVE,
+                Some(PropagationType::Private | PropagationType::Unbindable) => libc::MS_PRIVATE,
+            } | libc::MS_REC;
             schedule.init(
                 Step::Propagation {
                     path: text("root.path", "/")?,
@@ -166,6 +173,7 @@ impl<'a> Mounts<'a> {
                 path: text("root.path", &path)?,
                 lent,
                 clone: own_mounts,
+                detach,
             },
             "root.path",
         );
@@ -676,13 +684,13 @@ impl<'a> Mounts<'a> {
                 self.remount(schedule, &field, "/dev", &late)?;
             }
         }
-        if self
+        let read_only = self
             .spec
             .root()
             .as_ref()
-            .and_then(oci_spec::runtime::Root::readonly)
-            .unwrap_or(false)
-        {
+            .and_then(oci_spec::runtime::Root::readonly);
+        // Without mounts of its own it would be the host's directory that becomes read-only.
+        if read_only.unwrap_or(false) && self.namespaces.has(MOUNT) {
             schedule.init(Step::ReadOnlyRoot {}, "root.readonly");
         }
         Ok(())

@@ -159,6 +159,11 @@ impl Namespaces {
         self.new & kind != 0
     }
 
+    /// Whether the parent has rights over limits that init, in its user namespace, lacks.
+    pub(super) fn parent_sets_limits(&self) -> bool {
+        self.privileged && self.has(USER)
+    }
+
     /// Whether mount sources must be opened with the caller's rights: the container's root may not reach them.
     pub(super) fn lends_sources(&self) -> bool {
         self.privileged && self.has(USER)
@@ -202,8 +207,9 @@ impl Namespaces {
             && (self.new & USER == 0 || self.joined.is_empty())
     }
 
-    /// From the start of init to the moment when it is in all namespaces but the cgroup one.
-    pub(super) fn enter(&self, schedule: &mut Schedule) {
+    /// From the start of init to the moment when it is in all namespaces but the cgroup one. `first` is what init does
+    /// to itself while it still is who its parent is.
+    pub(super) fn enter(&self, schedule: &mut Schedule, first: impl FnOnce(&mut Schedule)) {
         // The cgroup namespace roots itself where init is when it is unshared, and the time namespace takes offsets
         // only while nobody is in it: both come later, by unshare.
         let early = self.new & !(CGROUP | TIME);
@@ -215,6 +221,7 @@ impl Namespaces {
                 "linux.namespaces",
             );
             schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+            first(schedule);
             if self.new & USER != 0 {
                 self.write_maps(schedule);
             }
@@ -226,6 +233,7 @@ impl Namespaces {
         }
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "linux.namespaces");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+        first(schedule);
         // An undumpable process cannot write its own timens_offsets from inside a user namespace.
         if self.privileged {
             self.enter_time(schedule);

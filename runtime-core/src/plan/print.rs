@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use runtime_core_program::step::mount_flags;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -132,6 +133,19 @@ fn propagation(flags: u64) -> String {
     }
 }
 
+fn propagations(changes: &[u64]) -> String {
+    let names: Vec<_> = changes.iter().map(|flags| propagation(*flags)).collect();
+    names.join(",")
+}
+
+/// Words with a blank before each; what is empty is left out.
+fn words(f: &mut fmt::Formatter<'_>, words: &[String]) -> fmt::Result {
+    words
+        .iter()
+        .filter(|word| !word.is_empty())
+        .try_for_each(|word| write!(f, " {word}"))
+}
+
 fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
     match step {
         ParentStep::SaveRecord { status } => write!(f, "save record {:?}", status.as_str()),
@@ -226,27 +240,32 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             options,
             attributes: flags,
             target,
+            propagation: changes,
             ..
         } => {
-            write!(
-                f,
-                "mount {fstype} on {target} {} {}",
-                attributes(*flags),
-                list(options)
-            )
+            write!(f, "mount {fstype} on {target}")?;
+            words(f, &[attributes(*flags), list(options), propagations(changes)])
         }
         Step::MountBind {
             source,
             target,
             set,
             recursive_set,
+            propagation: changes,
+            flags,
             ..
         } => {
-            write!(f, "bind {source} on {target} {}", attributes(*set))?;
+            let recursive = *flags & mount_flags::RECURSIVE != 0;
+            write!(
+                f,
+                "{} {source} on {target}",
+                if recursive { "rbind" } else { "bind" }
+            )?;
+            words(f, &[attributes(*set), propagations(changes)])?;
             if *recursive_set == 0 {
                 Ok(())
             } else {
-                write!(f, "recursively {}", attributes(*recursive_set))
+                write!(f, " recursively {}", attributes(*recursive_set))
             }
         }
         Step::Remount { target, set, .. } => write!(f, "remount {target} {}", attributes(*set)),
@@ -295,6 +314,11 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Personality { persona } => write!(f, "personality {persona:#x}"),
         Step::Umask { mask } => write!(f, "umask {mask:03o}"),
         Step::LimitBounding { keep } => write!(f, "limit the bounding set to {keep:#x}"),
+        Step::Rlimit { resource, soft, hard } => write!(
+            f,
+            "limit {} to {soft}:{hard}",
+            super::process::rlimit_name(*resource)
+        ),
         Step::User { uid, gid, groups, .. } => write!(f, "become uid {uid} gid {gid} groups {groups:?}"),
         Step::WorkDir { path, .. } => write!(f, "change directory to {path}"),
         Step::Capabilities { effective, .. } => write!(f, "keep the capabilities {effective:#x}"),

@@ -6,14 +6,17 @@ use oci_spec::runtime::{
     IOPriorityClass, Linux, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimitType,
     Process, Scheduler,
 };
+use runtime_core_program::Text;
 use runtime_core_program::step::NO_HOME;
 
 use super::create::{PlanRequest, StartBy, text, texts};
+use super::namespaces::Namespaces;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::seccomp::Filter;
-use crate::spec::capability::CapabilityMasks;
+use crate::spec::Warning;
+use crate::spec::capability::{self, CapabilityMasks};
 
 /// Where a program without PATH in its environment is searched, as runc does.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -75,14 +78,15 @@ pub(super) struct Program<'a> {
     env: Vec<String>,
     filter: Option<&'a Filter>,
     can_set_groups: bool,
+    parent_sets_limits: bool,
 }
 
 impl<'a> Program<'a> {
     pub(super) fn of(
         process: &'a Process,
         given: Given<'a>,
+        namespaces: &Namespaces,
         filter: Option<&'a Filter>,
-        can_set_groups: bool,
     ) -> Self {
         let mut env = deduplicated(process.env().as_deref().unwrap_or_default());
         // systemd's protocol: the program is pid 1 of its own world, or at least the one that was meant.
@@ -104,7 +108,8 @@ impl<'a> Program<'a> {
             given,
             env,
             filter,
-            can_set_groups,
+            can_set_groups: namespaces.can_set_groups(),
+            parent_sets_limits: namespaces.parent_sets_limits(),
         }
     }
 
@@ -126,8 +131,86 @@ impl<'a> Program<'a> {
         if given { NO_HOME } else { self.process.user().uid() }
     }
 
+    /// Ambient capabilities that the kernel will refuse (capabilities(7)); they are left out, as runc does.
+    pub(super) fn unraisable(&self) -> impl Iterator<Item = Warning> {
+        let masks = CapabilityMasks::of(self.process.capabilities().as_ref());
+        let refused = masks.ambient & !(masks.permitted & masks.inheritable);
+        (0..=capability::LAST)
+            .filter(move |number| refused & 1 << number != 0)
+            .map(|number| {
+                let name = capability::name(number).unwrap_or("of that number");
+                Warning::new(
+                    "process.capabilities.ambient",
+                    format!(
+                        "can't raise ambient capability {name}: it is not both permitted and inheritable"
+                    ),
+                )
+            })
+    }
+
     fn no_new_privileges(&self) -> bool {
         self.process.no_new_privileges().unwrap_or(false)
+    }
+
+    /// The OOM score, while init is still who its parent is: raising it is everybody's right, lowering it the parent's.
+    pub(super) fn oom_score(&self, schedule: &mut Schedule) {
+        let Some(value) = self.process.oom_score_adj() else {
+            return;
+        };
+        let field = "process.oomScoreAdj";
+        if self.parent_sets_limits {
+            schedule.parent(ParentStep::OomScore { value }, field);
+        } else if let Some(path) = Text::new("/proc/self/oom_score_adj") {
+            schedule.init(
+                Step::WriteSelf {
+                    path,
+                    value: value.to_string().into_bytes(),
+                },
+                field,
+            );
+        }
+    }
+
+    /// Resource limits: the last thing before the identity changes, so that init itself is not hit by them.
+    fn limits(&self, schedule: &mut Schedule) {
+        let limits = self
+            .process
+            .rlimits()
+            .iter()
+            .flatten()
+            .enumerate()
+            .map(|(position, limit)| {
+                let (name, resource) = rlimit(limit.typ());
+                (
+                    name,
+                    resource,
+                    limit.soft(),
+                    limit.hard(),
+                    format!("process.rlimits[{position}]"),
+                )
+            });
+        if !self.parent_sets_limits {
+            for (_, resource, soft, hard, field) in limits {
+                schedule.init(Step::Rlimit { resource, soft, hard }, field);
+            }
+            return;
+        }
+        let steps: Vec<_> = limits
+            .map(|(name, resource, soft, hard, field)| {
+                (
+                    ParentStep::Rlimit {
+                        resource,
+                        name: name.to_owned(),
+                        soft,
+                        hard,
+                    },
+                    field,
+                )
+            })
+            .collect();
+        if !steps.is_empty() {
+            schedule.barrier("process.rlimits", steps);
+        }
     }
 
     /// The standard descriptors.
@@ -197,14 +280,14 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    /// Makes the working directory where it is missing.
-    pub(super) fn work_dir(&self, schedule: &mut Schedule) -> Result<()> {
+    /// The working directory, made where it is missing, while the root can still be written to (as runc does).
+    pub(super) fn make_cwd(&self, schedule: &mut Schedule) -> Result<()> {
         let path = text("process.cwd", &self.process.cwd().to_string_lossy())?;
         schedule.init(Step::MakeDir { path, mode: 0o755 }, "process.cwd");
         Ok(())
     }
 
-    /// Who the program is: everything between the finished root and the loss of privileges.
+    /// Who the program is: everything between the finished root and the moment when it could begin.
     pub(super) fn identity(&self, schedule: &mut Schedule) -> Result<()> {
         let process = self.process;
         if !self.given.no_new_keyring {
@@ -266,12 +349,8 @@ impl<'a> Program<'a> {
             },
             "process.cwd",
         );
-        // While the process still is the caller's user: prlimit(2) wants CAP_SYS_RESOURCE for another's.
-        let waiting = self.limits();
-        if !waiting.is_empty() {
-            schedule.barrier("(limits)", waiting);
-        }
         schedule.init(Step::OwnStdio { uid: user.uid() }, "process.user.uid");
+        self.limits(schedule);
         let groups = user.additional_gids().as_deref().unwrap_or_default();
         if !self.can_set_groups && !groups.is_empty() {
             return Err(Error::spec(
@@ -303,13 +382,6 @@ impl<'a> Program<'a> {
             },
             "process.user.umask",
         );
-        Ok(())
-    }
-
-    /// Gives the privileges up and looks for the program with what is left of them.
-    pub(super) fn drop_privileges(&self, schedule: &mut Schedule) -> Result<()> {
-        let process = self.process;
-        let masks = CapabilityMasks::of(process.capabilities().as_ref());
         // Without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: it goes in before the capabilities go.
         if !self.no_new_privileges() {
             self.seccomp(schedule);
@@ -358,34 +430,13 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// The moment when the container is created, and what the parent does with a process that will not change any more.
+    /// The moment when the container is created.
     pub(super) fn created(&self, schedule: &mut Schedule, start_by: StartBy) {
         let listener = match start_by {
             StartBy::Socket => FdName::Listener,
             StartBy::Caller => FdName::Absent,
         };
         schedule.init(Step::WaitStart { listener }, "(start)");
-    }
-
-    /// What the parent does with a process that waits.
-    fn limits(&self) -> Vec<(ParentStep, String)> {
-        let mut steps = Vec::new();
-        if let Some(value) = self.process.oom_score_adj() {
-            steps.push((ParentStep::OomScore { value }, "process.oomScoreAdj".to_owned()));
-        }
-        for (position, limit) in self.process.rlimits().iter().flatten().enumerate() {
-            let (name, resource) = rlimit(limit.typ());
-            steps.push((
-                ParentStep::Rlimit {
-                    resource,
-                    name: name.to_owned(),
-                    soft: limit.soft(),
-                    hard: limit.hard(),
-                },
-                format!("process.rlimits[{position}]"),
-            ));
-        }
-        steps
     }
 
     /// From start to the program.
@@ -459,24 +510,62 @@ fn scheduler(asked: &Scheduler) -> Result<Step> {
     })
 }
 
+/// The name of a resource by its number.
+pub(super) fn rlimit_name(number: u32) -> &'static str {
+    RLIMITS
+        .iter()
+        .find(|(_, _, known)| *known == number)
+        .map_or("RLIMIT", |(_, name, _)| name)
+}
+
 /// The name and number of a resource.
 fn rlimit(kind: PosixRlimitType) -> (&'static str, u32) {
-    match kind {
-        PosixRlimitType::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
-        PosixRlimitType::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
-        PosixRlimitType::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
-        PosixRlimitType::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
-        PosixRlimitType::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
-        PosixRlimitType::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
-        PosixRlimitType::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
-        PosixRlimitType::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
-        PosixRlimitType::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
-        PosixRlimitType::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
-        PosixRlimitType::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
-        PosixRlimitType::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
-        PosixRlimitType::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
-        PosixRlimitType::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
-        PosixRlimitType::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
-        PosixRlimitType::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
-    }
+    RLIMITS
+        .iter()
+        .find(|(known, ..)| *known == kind)
+        .map_or(("RLIMIT", u32::MAX), |(_, name, number)| (name, *number))
 }
+
+/// The resources of setrlimit(2).
+const RLIMITS: [(PosixRlimitType, &str, u32); 16] = [
+    (PosixRlimitType::RlimitCpu, "RLIMIT_CPU", libc::RLIMIT_CPU),
+    (PosixRlimitType::RlimitFsize, "RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+    (PosixRlimitType::RlimitData, "RLIMIT_DATA", libc::RLIMIT_DATA),
+    (PosixRlimitType::RlimitStack, "RLIMIT_STACK", libc::RLIMIT_STACK),
+    (PosixRlimitType::RlimitCore, "RLIMIT_CORE", libc::RLIMIT_CORE),
+    (PosixRlimitType::RlimitRss, "RLIMIT_RSS", libc::RLIMIT_RSS),
+    (PosixRlimitType::RlimitNproc, "RLIMIT_NPROC", libc::RLIMIT_NPROC),
+    (
+        PosixRlimitType::RlimitNofile,
+        "RLIMIT_NOFILE",
+        libc::RLIMIT_NOFILE,
+    ),
+    (
+        PosixRlimitType::RlimitMemlock,
+        "RLIMIT_MEMLOCK",
+        libc::RLIMIT_MEMLOCK,
+    ),
+    (PosixRlimitType::RlimitAs, "RLIMIT_AS", libc::RLIMIT_AS),
+    (PosixRlimitType::RlimitLocks, "RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+    (
+        PosixRlimitType::RlimitSigpending,
+        "RLIMIT_SIGPENDING",
+        libc::RLIMIT_SIGPENDING,
+    ),
+    (
+        PosixRlimitType::RlimitMsgqueue,
+        "RLIMIT_MSGQUEUE",
+        libc::RLIMIT_MSGQUEUE,
+    ),
+    (PosixRlimitType::RlimitNice, "RLIMIT_NICE", libc::RLIMIT_NICE),
+    (
+        PosixRlimitType::RlimitRtprio,
+        "RLIMIT_RTPRIO",
+        libc::RLIMIT_RTPRIO,
+    ),
+    (
+        PosixRlimitType::RlimitRttime,
+        "RLIMIT_RTTIME",
+        libc::RLIMIT_RTTIME,
+    ),
+];

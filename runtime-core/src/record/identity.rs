@@ -50,6 +50,19 @@ impl ProcessIdentity {
         };
         Ok(self.is_alive()?.then_some(fd))
     }
+
+    /// A descriptor of it where it has ended and nobody has reaped it yet.
+    pub(crate) fn open_ended(&self) -> Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
+        let Ok(fd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
+            return Ok(None);
+        };
+        let ended =
+            stat(self.pid)?.is_some_and(|(start_time, state)| start_time == self.start_time && state == 'Z');
+        Ok(ended.then_some(fd))
+    }
 }
 
 /// Start time and state letter; None where there is no such process.

@@ -60,6 +60,8 @@ pub(crate) struct Record {
     /// Whether the end of init ends all processes of the container.
     pub(crate) own_pid_namespace: bool,
     pub(crate) cgroup: Option<CgroupRecord>,
+    /// Whether the cgroup was made: until then its directories may exist or not, and may be somebody else's.
+    pub(crate) cgroup_made: bool,
     pub(crate) poststart: Vec<PlannedHook>,
     pub(crate) poststop: Vec<PlannedHook>,
     /// The schedule's lines behind the wait for start.
@@ -126,6 +128,10 @@ impl StateDir {
     }
 
     /// Waits for every other operation that changes this container to end, and keeps others out while the lock lives.
+    ///
+    /// # Errors
+    /// NotFound, where the container was deleted meanwhile: its id may mean another container by now, which this
+    /// directory has no right to touch. System.
     pub(crate) fn lock(&self) -> Result<Lock> {
         // A description of its own: the lock belongs to the open file description, and ends with it.
         let fd = rustix::fs::openat(
@@ -137,7 +143,21 @@ impl StateDir {
         .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
             .map_err(|errno| Error::os(format!("flock({:?}, LOCK_EX)", self.path), errno))?;
+        if !self.is_in_place()? {
+            return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
+        }
         Ok(Lock(fd))
+    }
+
+    /// Whether the path still leads to this directory. The open descriptor keeps its number from being used again.
+    fn is_in_place(&self) -> Result<bool> {
+        let own = rustix::fs::fstat(&self.fd)
+            .map_err(|errno| Error::os(format!("fstat({:?})", self.path), errno))?;
+        match rustix::fs::statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Error::os(format!("stat({:?})", self.path), errno)),
+        }
     }
 
     /// Writes a file of the directory in one step.
@@ -151,6 +171,17 @@ impl StateDir {
             .map_err(|error| Error::os(show("write", temporary), error))?;
         rustix::fs::renameat(&self.fd, temporary, &self.fd, name)
             .map_err(|errno| Error::os(show("rename", name), errno))
+    }
+
+    /// Writes a file that no other process reads before the record says so.
+    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let show = |call: &str| format!("{call}({:?})", self.path.join(name));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| Error::os(show("open"), errno))?;
+        File::from(fd)
+            .write_all(bytes)
+            .map_err(|error| Error::os(show("write"), error))
     }
 
     /// Saves the record.
@@ -217,8 +248,16 @@ impl StateDir {
         }
     }
 
-    /// Removes the directory with all that is in it.
+    /// Removes the directory with all that is in it. Only under the lock: the path must still mean this directory.
     pub(crate) fn remove(self) -> Result<()> {
+        // The usual content by name; what else there may be, the slow way.
+        for name in [START_SOCKET, CONFIG, FILE] {
+            self.unlink(name)?;
+        }
+        match rustix::fs::rmdir(&self.path) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(_) => {}
+        }
         match std::fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::os(format!("remove({:?})", self.path), error))
@@ -269,6 +308,7 @@ impl Record {
             owner: rustix::process::geteuid().as_raw(),
             own_pid_namespace: true,
             cgroup: None,
+            cgroup_made: false,
             poststart: Vec::new(),
             poststop: Vec::new(),
             start: Vec::new(),

@@ -1,6 +1,8 @@
 //! Descriptors: [`Fd`] is owned and closes itself, [`Handle`] is borrowed. Numbers appear only where the program names
 //! them.
 
+use core::ffi::CStr;
+
 use super::{invoke, number};
 use crate::arch;
 use crate::failure::Outcome;
@@ -29,14 +31,14 @@ impl Fd {
     }
 
     /// Leaves the descriptor open, for close_range(2) or execve(2) to close.
-    pub(crate) const fn release(self) -> i32 {
-        let number = self.0;
-        core::mem::forget(self);
-        number
+    pub(crate) fn release(self) -> i32 {
+        core::mem::ManuallyDrop::new(self).0
     }
 }
 
 impl Drop for Fd {
+    // Out of line: there is one on every path out of every step.
+    #[inline(never)]
     fn drop(&mut self) {
         // SAFETY: close takes a number; an error leaves the descriptor closed all the same (close(2)).
         unsafe {
@@ -70,6 +72,8 @@ const F_DUPFD_CLOEXEC: u32 = 1030;
 const FD_CLOEXEC: u32 = 1;
 const O_NONBLOCK: u32 = 0o4000;
 pub(crate) const O_CLOEXEC: u32 = 0o2_000_000;
+
+const MFD_CLOEXEC: u32 = 1;
 
 /// CLOSE_RANGE_CLOEXEC.
 const MARK: u32 = 4;
@@ -118,4 +122,10 @@ pub(crate) fn pipe() -> Outcome<(Fd, Fd)> {
     // SAFETY: the kernel writes two ints to `ends`.
     unsafe { invoke!(Pipe, PIPE2, ends.as_mut_ptr(), O_CLOEXEC) }?;
     Ok((Fd(ends[0]), Fd(ends[1])))
+}
+
+/// A file in memory.
+pub(crate) fn memory_file(name: &CStr) -> Outcome<Fd> {
+    // SAFETY: the kernel reads the name.
+    unsafe { invoke!(Openat, MEMFD_CREATE, name, MFD_CLOEXEC) }.map(Fd::from_result)
 }

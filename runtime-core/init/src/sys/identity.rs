@@ -148,12 +148,19 @@ pub(crate) fn set_capabilities(sets: Sets) -> Outcome {
         halves(sets.permitted),
         halves(sets.inheritable),
     );
-    let half = |at: usize| CapHalf {
-        effective: effective[at],
-        permitted: permitted[at],
-        inheritable: inheritable[at],
-    };
-    let data = [half(0), half(1)];
+    let ([e0, e1], [p0, p1], [i0, i1]) = (effective, permitted, inheritable);
+    let data = [
+        CapHalf {
+            effective: e0,
+            permitted: p0,
+            inheritable: i0,
+        },
+        CapHalf {
+            effective: e1,
+            permitted: p1,
+            inheritable: i1,
+        },
+    ];
     // SAFETY: version 3 makes the kernel read two halves; it may write the header's version.
     unsafe { invoke!(Capset, CAPSET, &raw mut header, data.as_ptr()) }.map(drop)
 }
@@ -174,12 +181,6 @@ pub(crate) fn set_uid(uid: u32) -> Outcome {
     unsafe { invoke!(Setresuid, SETRESUID, uid, uid, uid) }.map(drop)
 }
 
-pub(crate) fn effective_uid() -> u32 {
-    // SAFETY: geteuid has no arguments and cannot fail.
-    #[allow(clippy::cast_possible_truncation, reason = "uids have 32 bits")]
-    unsafe { invoke!(None, GETEUID) }.map_or(u32::MAX, |uid| uid as u32)
-}
-
 /// Joins a new session keyring; gives its number.
 pub(crate) fn join_keyring(name: &CStr) -> Outcome<usize> {
     // SAFETY: the kernel reads the name.
@@ -192,11 +193,11 @@ pub(crate) fn set_key_permissions(key: usize, permissions: u32) -> Outcome {
 }
 
 pub(crate) fn set_scheduling(scheduling: &Scheduling) -> Outcome {
-    // SAFETY: the kernel reads as many bytes as the struct says it has; that is SIZE, its real size.
     let scheduling = Scheduling {
         size: Scheduling::SIZE,
         ..*scheduling
     };
+    // SAFETY: the kernel reads as many bytes as the struct says it has; that is SIZE, its real size.
     unsafe { invoke!(SchedSetattr, SCHED_SETATTR, 0u32, &raw const scheduling, 0u32) }.map(drop)
 }
 

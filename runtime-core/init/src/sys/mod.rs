@@ -89,31 +89,42 @@ impl<T> Register for *mut T {
     }
 }
 
-/// Makes a system call and turns its result into a number or a failure of `call`.
+/// Makes a system call and turns its result into a number or a failure of `call`. Kept out of line: init's size is that
+/// of its calls.
 ///
 /// # Safety
 /// As [`arch::syscall`].
+#[inline(never)]
 unsafe fn checked(call: Call, number: usize, args: [usize; 6]) -> Outcome<usize> {
     // SAFETY: the caller's promise is the same.
     let result = unsafe { arch::syscall(number, args) };
     if (-MAX_ERRNO..0).contains(&result) {
         #[allow(clippy::cast_possible_truncation, reason = "at most 4095")]
-        return Err(Failure::os(call, result.unsigned_abs() as u32));
+        return Err(Failure::os(call, result.unsigned_abs() as u16));
     }
     Ok(result.cast_unsigned())
 }
 
-/// `invoke!(Call, NUMBER, argument...)`: a checked call with its arguments as registers. Needs an unsafe block.
+/// `invoke!(Call, NUMBER, argument...)`: a checked call with its arguments as registers, the rest zero. Needs an unsafe
+/// block.
 macro_rules! invoke {
-    ($call:ident, $number:ident $(, $arg:expr)* $(,)?) => {{
-        let given = [$($crate::sys::Register::register($arg)),*];
-        let mut args = [0usize; 6];
-        let mut at = 0;
-        while at < given.len() {
-            args[at] = given[at];
-            at += 1;
-        }
-        $crate::sys::checked(runtime_core_program::Call::$call, $crate::sys::number::$number, args)
-    }};
+    ($call:ident, $number:ident $(, $arg:expr)* $(,)?) => {
+        $crate::sys::checked(
+            runtime_core_program::Call::$call,
+            $crate::sys::number::$number,
+            $crate::sys::registers!($($arg),*),
+        )
+    };
 }
 use invoke;
+
+macro_rules! registers {
+    () => { [0; 6] };
+    ($a:expr) => { $crate::sys::registers!($a, 0usize) };
+    ($a:expr, $b:expr) => { $crate::sys::registers!($a, $b, 0usize) };
+    ($a:expr, $b:expr, $c:expr) => { $crate::sys::registers!($a, $b, $c, 0usize) };
+    ($a:expr, $b:expr, $c:expr, $d:expr) => { $crate::sys::registers!($a, $b, $c, $d, 0usize) };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => { $crate::sys::registers!($a, $b, $c, $d, $e, 0usize) };
+    ($($six:expr),*) => { [$($crate::sys::Register::register($six)),*] };
+}
+use registers;

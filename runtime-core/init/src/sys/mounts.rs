@@ -27,6 +27,8 @@ pub(crate) mod attribute {
 const MS_REC: u64 = 0x4000;
 /// MS_SLAVE | MS_REC.
 pub(crate) const SLAVE_TREE: u64 = 1 << 19 | MS_REC;
+/// MS_PRIVATE.
+pub(crate) const PRIVATE: u64 = 1 << 18;
 const MNT_DETACH: u32 = 2;
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;

@@ -251,11 +251,12 @@ pub(crate) fn fork(sibling: bool) -> Outcome<Forked> {
 /// This process's number in its own pid namespace.
 pub(crate) fn own_pid() -> u32 {
     // SAFETY: getpid has no arguments and cannot fail.
+    let pid = unsafe { invoke!(None, GETPID) };
     #[allow(
         clippy::cast_possible_truncation,
         reason = "process numbers have at most 22 bits"
     )]
-    unsafe { invoke!(None, GETPID) }.map_or(0, |pid| pid as u32)
+    pid.map_or(0, |pid| pid as u32)
 }
 
 /// Kills a child and the process group that it leads.
@@ -348,6 +349,13 @@ pub(crate) fn join(namespace: Handle, kind: u32) -> Outcome {
 pub(crate) fn unshare(namespaces: u64) -> Outcome {
     // SAFETY: the call takes numbers.
     unsafe { invoke!(Unshare, UNSHARE, namespaces) }.map(drop)
+}
+
+/// Sets a limit of this process.
+pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> Outcome {
+    let limit = [soft, hard];
+    // SAFETY: the kernel reads two words, the layout of struct rlimit64; no old limit is asked for, 0 is this process.
+    unsafe { invoke!(Prlimit, PRLIMIT, 0usize, resource, limit.as_ptr(), 0usize) }.map(drop)
 }
 
 pub(crate) fn set_umask(mask: u32) {

@@ -1,0 +1,197 @@
+//! The command line, the program's header, barriers, descriptors, forks.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::process::{Command, Stdio};
+
+use runtime_core_program::{Call, FrameKind, detail};
+use rustix::process::{WaitId, WaitIdOptions};
+
+use crate::harness::*;
+
+#[test]
+fn a_wrong_command_line_ends_quietly() {
+    for args in [&[][..], &["3"], &["x", "4"], &["", "4"], &["99999999999", "4"]] {
+        let status = Command::new(env!("RUNTIME_CORE_INIT"))
+            .args(args)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn what_is_no_program_is_refused() {
+    let good = bytes(&[Step::Sync {}]);
+    let mut wrong_magic = good.clone();
+    wrong_magic[0] ^= 1;
+    let short = &good[..good.len() - 1];
+    let mut unknown_step = good.clone();
+    unknown_step[16] = 0xff;
+    for (bytes, value) in [
+        (&wrong_magic[..], 1),
+        (short, 1),
+        (&b"RCP"[..], 1),
+        (&unknown_step[..], 2),
+    ] {
+        let mut init = Init::start_with(bytes, &[], Stdio::null());
+        let frame = init.failure();
+        assert_eq!((frame.detail, frame.value), (detail::MALFORMED, value));
+        assert_eq!(init.code(), Some(1));
+    }
+    // An empty file cannot be mapped.
+    assert_eq!(
+        Init::start_with(b"", &[], Stdio::null()).failure().call,
+        Call::Mmap
+    );
+}
+
+#[test]
+fn a_program_without_end_is_refused() {
+    let frame = Init::start(&[Step::Umask { mask: 0o22 }]).failure();
+    assert_eq!((frame.line, frame.detail), (1, detail::MALFORMED));
+}
+
+#[test]
+fn steps_that_lack_an_earlier_one_are_refused() {
+    for step in [
+        Step::Mask { path: text("/x") },
+        Step::Sysctl {
+            path: text("x"),
+            value: vec![],
+        },
+        Step::Pivot {},
+        Step::OpenRoot {
+            path: text("/"),
+            lent: true,
+            clone: false,
+            detach: false,
+        },
+        Step::Exec {
+            args: vec![],
+            env: vec![],
+            home: 0,
+            keep: 0,
+        },
+    ] {
+        let frame = Init::start(std::slice::from_ref(&step)).failure();
+        assert_eq!(
+            (frame.line, frame.detail),
+            (1, detail::MALFORMED),
+            "{}",
+            step.name()
+        );
+    }
+}
+
+#[test]
+fn init_waits_for_go_and_ends_without_its_parent() {
+    let mut init = Init::start(&[Step::Tell {}, Step::Sync {}, Step::Sync {}]);
+    init.expect(FrameKind::Reached, 1);
+    init.expect(FrameKind::Reached, 2);
+    init.go(None);
+    init.expect(FrameKind::Reached, 3);
+    rustix::net::shutdown(&init.report, rustix::net::Shutdown::Both).unwrap();
+    assert_eq!(init.code(), Some(1));
+}
+
+#[test]
+fn anything_but_go_is_refused() {
+    for nonsense in [&b"go"[..], &[0; 32], &[0x55; 64]] {
+        let init = Init::start(&[Step::Sync {}]);
+        init.expect(FrameKind::Reached, 1);
+        send(init.report.as_fd(), nonsense, None);
+        let frame = init.failure();
+        assert_eq!((frame.call, frame.errno), (Call::Recvmsg, 71));
+    }
+}
+
+#[test]
+fn signals_and_umask_are_reset() {
+    let mut command = Command::new("sh");
+    // The shell ignores two signals for its children; init takes that back.
+    command.args([
+        "-c",
+        "trap '' TERM PIPE; exec \"$0\" 9999 9999",
+        env!("RUNTIME_CORE_INIT"),
+    ]);
+    assert_eq!(
+        command.status().unwrap().code(),
+        Some(1),
+        "both descriptors are missing"
+    );
+    let init = Init::start(&[Step::Sync {}]);
+    init.expect(FrameKind::Reached, 1);
+    for field in ["SigIgn", "SigBlk", "SigCgt"] {
+        assert_eq!(init.status(field), "0000000000000000", "{field}");
+    }
+    assert_eq!(init.status("Umask"), "0000");
+}
+
+#[test]
+fn stray_descriptors_are_closed() {
+    let file = || fs::File::open("/dev/null").unwrap();
+    let (a, b, c) = (file(), file(), file());
+    let keep = vec![b.as_raw_fd()];
+    let inherited: Vec<BorrowedFd<'_>> = [&a, &b, &c].map(AsFd::as_fd).to_vec();
+    let init = Init::start_with(
+        &bytes(&[Step::CloseStray { keep: keep.clone() }, Step::Sync {}]),
+        &inherited,
+        Stdio::null(),
+    );
+    init.expect(FrameKind::Reached, 2);
+    let mut open: Vec<i32> = fs::read_dir(format!("/proc/{}/fd", init.child.id()))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    open.sort_unstable();
+    assert_eq!(open.len(), 5, "{open:?}");
+    assert!(
+        open.starts_with(&[0, 1, 2]) && open.contains(&b.as_raw_fd()),
+        "{open:?}"
+    );
+}
+
+#[test]
+fn a_sibling_goes_on_in_the_pid_namespace() {
+    if !is_root() {
+        return;
+    }
+    let root = Folder::new();
+    fs::create_dir(root.join("proc")).unwrap();
+    let mut init = Init::start(&all(&[
+        &[
+            Step::Undumpable {},
+            Step::Unshare { namespaces: NEWPID },
+            Step::Fork {},
+            Step::Sync {},
+        ],
+        &rooted(&root),
+        &host_programs(),
+        &[filesystem("proc", "/proc", &[], 0), Step::Pivot {}],
+        &shell("echo $$; ls /proc | grep -c '^[0-9]'"),
+    ]));
+    let (frame, pidfd) = init.receive().unwrap();
+    assert_eq!(
+        (frame.kind, frame.line),
+        (FrameKind::Sibling, 3),
+        "the sibling is reported before it speaks"
+    );
+    let pidfd = pidfd.unwrap();
+    assert_eq!(init.code(), Some(0));
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    assert!(info.contains(&format!("Pid:\t{}\n", frame.value)), "{info}");
+    let status = fs::read_to_string(format!("/proc/{}/status", frame.value)).unwrap();
+    assert!(
+        status.contains(&format!("PPid:\t{}\n", std::process::id())),
+        "{status}"
+    );
+    init.expect(FrameKind::Reached, 4);
+    init.go(None);
+    let output = init.output();
+    assert_eq!(output.lines().next(), Some("1"), "{output}");
+    let ended = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+        .unwrap()
+        .unwrap();
+    assert_eq!(ended.exit_status(), Some(0));
+}

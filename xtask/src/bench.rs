@@ -1,0 +1,114 @@
+//! `cargo xtask bench`: how long the commands of runtimes take and how much memory they need, side by side.
+//!
+//! Lives here: the road of a measurement. Must not live here: tests; nothing passes or fails by a figure.
+//!
+//! All runtimes take part in one run, one after the other within each round, and the order rotates from round to
+//! round: what else the host does then hits all of them alike. Every command is started by a small process of its own
+//! ([`sample`]), which is pinned to one core, takes the time and reports the peak memory of what it waited for.
+
+mod figures;
+mod options;
+mod rounds;
+mod sample;
+
+use crate::workspace::{Scratch, cargo, programs};
+use crate::{Outcome, bundle, host, steps};
+use options::Options;
+use rounds::{Contestant, Stage};
+use serde_json::{Value, json};
+use std::path::Path;
+
+pub(crate) use sample::{NAME as SAMPLE, sample};
+
+/// Rounds that are thrown away.
+const WARM_UP: usize = 3;
+
+/// Measures and prints; writes JSON when asked.
+pub(crate) fn run(words: &[&str]) -> Outcome {
+    let options = Options::parse(words)?;
+    if !host::is_root() {
+        return Err("bench: has to run as root, so that all runtimes do the same work".to_owned());
+    }
+    host::install(&host::Need::ALL)?;
+    steps::must(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "fixtures",
+        "--bins",
+    ]))?;
+    let release = programs("release")?;
+    let own = match &options.runtime {
+        Some(path) => path.clone(),
+        None => {
+            steps::must(&mut cargo(&["build", "--release", "--package", "runtime-cli"]))?;
+            release.join("runtime")
+        }
+    };
+    let scratch = Scratch::new("bench")?;
+    let stage = Stage {
+        ends: scratch.join("true"),
+        stays: scratch.join("sleep"),
+        core: sample::last_core()?,
+    };
+    steps::must(&mut bundle::make(&release, &stage.ends, &["/bin/true"]))?;
+    steps::must(&mut bundle::make(&release, &stage.stays, &["/bin/sleep", "600"]))?;
+
+    let mut contestants = Vec::new();
+    for (name, path) in [("runtime".to_owned(), own)].into_iter().chain(options.peers()) {
+        contestants.push(Contestant::look(&name, &path, &scratch)?);
+    }
+    let left_out = stage.warm_up(&mut contestants, WARM_UP);
+    for reason in &left_out {
+        println!("LEFT OUT {reason}");
+    }
+    println!(
+        "{} rounds of {} runtimes on core {}, order rotating, {WARM_UP} rounds of warm-up",
+        options.runs,
+        contestants.len(),
+        stage.core
+    );
+    let samples = stage.measure(&mut contestants, options.runs)?;
+    let rows = figures::rows(&samples);
+    figures::print(&rows);
+    println!(
+        "\nmeasuring itself peaks at {} KiB: smaller figures cannot be seen",
+        samples.floor_kib
+    );
+    if let Some(file) = &options.json {
+        let report = json!({
+            "host": about_host(),
+            "core": stage.core,
+            "rounds": options.runs,
+            "warm_up_rounds": WARM_UP,
+            "floor_kib": samples.floor_kib,
+            "runtimes": contestants.iter().map(Contestant::about).collect::<Vec<_>>(),
+            "left_out": left_out,
+            "results": figures::json(&rows),
+        });
+        let text = serde_json::to_vec_pretty(&report).map_err(|error| error.to_string())?;
+        std::fs::write(file, text).map_err(|error| format!("--json {}: {error}", file.display()))?;
+    }
+    Ok(true)
+}
+
+fn about_host() -> Value {
+    let line = |path: &str| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map(|rest| rest.trim_start_matches([':', '\t', ' ']));
+    json!({
+        "kernel": line("/proc/sys/kernel/osrelease"),
+        "cpu": model,
+        "cores": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "load_at_end": line("/proc/loadavg"),
+        "cgroup": if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "v2" } else { "v1 or hybrid" },
+    })
+}

@@ -1,0 +1,172 @@
+//! Counting what passed, failed and was skipped, out of what test programs print.
+//!
+//! Lives here: reading libtest's lines and the conformance suite's JSON. Must not live here: running anything.
+//!
+//! A test that finds its host lacking something prints `SKIPPED name: reason` and returns. libtest calls that passed;
+//! here it is counted as skipped, because a summary that hides it would lie.
+
+use serde_json::Value;
+
+/// Counts, and the words for what did not pass.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    called_passed: u64,
+    /// Those among them that skipped themselves.
+    own_skips: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+    /// One line per failure.
+    pub(crate) failures: Vec<String>,
+    /// One line per skip, with its reason.
+    pub(crate) skips: Vec<String>,
+}
+
+impl Tally {
+    /// How many passed.
+    pub(crate) fn passed(&self) -> u64 {
+        self.called_passed.saturating_sub(self.own_skips)
+    }
+
+    pub(crate) fn pass(&mut self) {
+        self.called_passed += 1;
+    }
+
+    pub(crate) fn fail(&mut self, line: String) {
+        self.failed += 1;
+        self.failures.push(line);
+    }
+
+    pub(crate) fn skip(&mut self, line: String) {
+        self.skipped += 1;
+        self.skips.push(line);
+    }
+
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.called_passed += other.called_passed;
+        self.own_skips += other.own_skips;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.failures.extend(other.failures);
+        self.skips.extend(other.skips);
+    }
+
+    /// Takes in one line of a libtest program.
+    pub(crate) fn libtest_line(&mut self, line: &str) {
+        let line = line.trim_end();
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.called_passed += count(counts, "passed");
+            self.failed += count(counts, "failed");
+            self.skipped += count(counts, "ignored");
+        } else if let Some(skip) = line.strip_prefix("SKIPPED ") {
+            self.skip(skip.to_owned());
+            // A name has no spaces; a part of a test that ran otherwise has.
+            let name = skip.split_once(": ").map_or(skip, |(name, _)| name);
+            self.own_skips += u64::from(!name.contains(' '));
+        } else if let Some((name, reason)) = ignored(line) {
+            self.skips.push(format!("{name}: {reason}"));
+        } else if let Some(name) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
+            self.failures.push(name.to_owned());
+        }
+    }
+
+    /// Takes in the conformance suite's JSON.
+    ///
+    /// # Errors
+    /// It is not what the suite writes.
+    pub(crate) fn conformance(&mut self, report: &Value) -> Result<(), String> {
+        let runs = report["runs"]
+            .as_array()
+            .ok_or("the conformance report has no runs")?;
+        for run in runs {
+            let number = |key: &str| {
+                run[key]
+                    .as_u64()
+                    .ok_or(format!("the conformance report has no {key}"))
+            };
+            self.called_passed += number("passed")?;
+            self.failed += number("failed")?;
+            self.skipped += number("skipped")?;
+            for test in run["tests"].as_array().into_iter().flatten() {
+                let line = format!(
+                    "conformance {}: {}",
+                    test["name"].as_str().unwrap_or_default(),
+                    test["reason"].as_str().unwrap_or_default()
+                );
+                match test["result"].as_str() {
+                    Some("FAILED") => self.failures.push(line),
+                    Some("skipped") => self.skips.push(line),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number before `word` in `ok. 3 passed; 0 failed; ...`.
+fn count(counts: &str, word: &str) -> u64 {
+    counts
+        .split(['.', ';'])
+        .filter_map(|part| part.trim().strip_suffix(word))
+        .find_map(|number| number.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+fn ignored(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
+    Some((
+        name,
+        rest.strip_prefix(", ").unwrap_or("ignored without a reason"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(text: &str) -> Tally {
+        let mut tally = Tally::default();
+        text.lines().for_each(|line| tally.libtest_line(line));
+        tally
+    }
+
+    #[test]
+    fn libtest_lines_are_counted() {
+        let tally = of("running 4 tests\n\
+            test a::b ... ok\n\
+            test a::c ... FAILED\n\
+            test a::d ... ignored, too slow\n\
+            test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.10s\n\
+            test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n");
+        assert_eq!((tally.passed(), tally.failed, tally.skipped), (42, 1, 1));
+        assert_eq!(tally.failures, ["a::c"]);
+        assert_eq!(tally.skips, ["a::d: too slow"]);
+    }
+
+    #[test]
+    fn a_test_that_skipped_itself_is_not_passed() {
+        // The output of tests comes before the line with the counts only when it is shown, so both orders must do.
+        let before = of("test result: ok. 3 passed; 0 failed; 0 ignored\nSKIPPED cpu: no controllers\n");
+        assert_eq!((before.passed(), before.skipped), (2, 1));
+        let part = of("SKIPPED the half with swap: none\ntest result: ok. 3 passed; 0 failed; 0 ignored\n");
+        assert_eq!((part.passed(), part.skipped), (3, 1));
+    }
+
+    #[test]
+    fn conformance_reports_are_counted() {
+        let mut tally = Tally::default();
+        let report = json!({"runs": [{"passed": 5, "failed": 1, "known": 2, "skipped": 1, "tests": [
+            {"name": "a/b", "result": "FAILED", "reason": "no"},
+            {"name": "a/c", "result": "skipped", "reason": "needs root"},
+            {"name": "a/d", "result": "passed", "reason": ""}]}]});
+        tally.conformance(&report).unwrap();
+        assert_eq!((tally.passed(), tally.failed, tally.skipped), (5, 1, 1));
+        assert_eq!(tally.failures, ["conformance a/b: no"]);
+        assert_eq!(tally.skips, ["conformance a/c: needs root"]);
+        assert!(tally.conformance(&json!({})).is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! `cargo xtask test`: everything that can be tested on this host, and one line that sums it up.
+//!
+//! Lives here: the list of checks and their order, quick ones first. Must not live here: how results are read
+//! (`tally`). A check that the host cannot do is skipped and says why, in place and again at the end.
+
+use crate::tally::Tally;
+use crate::workspace::{Scratch, cargo, programs};
+use crate::{Outcome, host, licences, steps};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// How much is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All.
+    Full,
+    /// Without documentation and conformance.
+    Quick,
+}
+
+/// Runs all checks; whether nothing failed. The last line of the output is `N passed, N failed, N skipped`.
+pub(crate) fn run(extent: Extent) -> Outcome {
+    steps::heading("packages");
+    host::install(&host::Need::ALL)?;
+    let begin = Instant::now();
+    let mut tally = Tally::default();
+    check(
+        &mut tally,
+        "formatting",
+        Some("fmt"),
+        &["fmt", "--all", "--check"],
+    );
+    licence_check(&mut tally);
+    let lints = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    check(&mut tally, "lints", Some("clippy"), &lints);
+    if extent == Extent::Full {
+        check(
+            &mut tally,
+            "documentation",
+            None,
+            &["doc", "--workspace", "--no-deps", "--locked"],
+        );
+    }
+    tests(&mut tally);
+    if extent == Extent::Full {
+        conformance(&mut tally);
+    }
+    report(&tally, begin);
+    Ok(tally.failed == 0)
+}
+
+/// One cargo command that passes or fails as a whole.
+fn check(tally: &mut Tally, name: &str, component: Option<&str>, arguments: &[&str]) {
+    steps::heading(name);
+    if let Some(component) = component.filter(|component| !has(component)) {
+        println!("SKIPPED {name}: this toolchain has no cargo {component}");
+        tally.skip(format!(
+            "{name}: this toolchain has no cargo {component} (rustup component add)"
+        ));
+        return;
+    }
+    let mut command = cargo(arguments);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    match steps::must(&mut command) {
+        Ok(()) => tally.pass(),
+        Err(error) => tally.fail(format!("{name}: {error}")),
+    }
+}
+
+fn has(component: &str) -> bool {
+    let asked = cargo(&[component, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    asked.is_ok_and(|status| status.success())
+}
+
+fn licence_check(tally: &mut Tally) {
+    steps::heading("licences");
+    match licences::check() {
+        Ok(count) => {
+            println!("{count} packages have licences that deny.toml allows");
+            tally.pass();
+        }
+        Err(error) => {
+            println!("{error}");
+            tally.fail(format!("licences: {error}"));
+        }
+    }
+}
+
+/// All unit, integration and documentation tests. Their output is held back unless one fails: it is long.
+fn tests(tally: &mut Tally) {
+    steps::heading("tests");
+    let arguments = [
+        "test",
+        "--workspace",
+        "--no-fail-fast",
+        "--locked",
+        "--",
+        "--show-output",
+    ];
+    let mut command = cargo(&arguments);
+    match follow(&mut command) {
+        Ok(counted) => tally.add(counted),
+        Err(error) => tally.fail(format!("tests: {error}")),
+    }
+}
+
+fn follow(command: &mut Command) -> Result<Tally, String> {
+    println!("$ {}", steps::show(command));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    let mut counted = Tally::default();
+    let mut held = Vec::new();
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|pipe| BufReader::new(pipe).split(b'\n'))
+    {
+        let line = line.map_err(|error| format!("reading the tests' output: {error}"))?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        counted.libtest_line(&line);
+        if line.starts_with("test result: ") || line.starts_with("SKIPPED ") {
+            println!("     {line}");
+        }
+        held.push(line);
+    }
+    let status = child.wait().map_err(|error| format!("cargo test: {error}"))?;
+    if !status.success() {
+        println!("\n-- the whole output of the tests:\n{}", held.join("\n"));
+        if counted.failed == 0 {
+            counted.fail(format!("cargo test ended with {status} and names no failed test"));
+        }
+    }
+    Ok(counted)
+}
+
+/// The black-box suite on our own program.
+fn conformance(tally: &mut Tally) {
+    steps::heading("conformance");
+    if let Err(error) = conformance_run(tally) {
+        println!("{error}");
+        tally.fail(format!("conformance: {error}"));
+    }
+}
+
+fn conformance_run(tally: &mut Tally) -> Result<(), String> {
+    steps::must(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    let programs = programs("debug")?;
+    let scratch = Scratch::new("xtask")?;
+    let file = scratch.join("conformance.json");
+    let mut suite = Command::new(programs.join("conformance"));
+    suite
+        .arg("--runtime")
+        .arg(programs.join("runtime"))
+        .arg("--json")
+        .arg(&file)
+        .arg("--verbose");
+    let before = tally.failed;
+    let status = steps::run(&mut suite)?;
+    let text = std::fs::read(&file).map_err(|error| format!("{status}, and no report: {error}"))?;
+    let report = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    tally.conformance(&report)?;
+    match status.success() || tally.failed > before {
+        true => Ok(()),
+        false => Err(format!("{status}, although its report names no failure")),
+    }
+}
+
+fn report(tally: &Tally, begin: Instant) {
+    steps::heading(&format!("summary after {} s", begin.elapsed().as_secs()));
+    for skip in &tally.skips {
+        println!("SKIPPED {skip}");
+    }
+    for failure in &tally.failures {
+        println!("FAILED  {failure}");
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed(),
+        tally.failed,
+        tally.skipped
+    );
+}
