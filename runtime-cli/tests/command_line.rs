@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const COMMANDS: &[&str] = &[
-    "create", "delete", "exec", "kill", "list", "pause", "plan", "ps", "resume", "run", "spec", "start", "state",
+    "create", "delete", "exec", "kill", "list", "pause", "plan", "ps", "resume", "run", "spec", "start",
+    "state",
 ];
 
 fn runtime(arguments: &[&str]) -> Output {

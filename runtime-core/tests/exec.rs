@@ -54,7 +54,8 @@ impl Fixture {
         config["linux"]["cgroupsPath"] = format!("/{unique}").into();
         config["root"]["readonly"] = false.into();
         edit(&mut config);
-        let spec = LoadedSpec::from_slice(config.to_string().as_bytes(), "config.json").expect("a configuration");
+        let spec =
+            LoadedSpec::from_slice(config.to_string().as_bytes(), "config.json").expect("a configuration");
         let runtime = Runtime::new(dir.join("state"));
         let id: ContainerId = unique.parse().expect("an id");
         let (watched, watch) = channel::<()>();
@@ -137,12 +138,17 @@ impl Drop for Fixture {
 }
 
 fn link(path: impl AsRef<Path>) -> String {
-    std::fs::read_link(path).expect("a link").to_string_lossy().into_owned()
+    std::fs::read_link(path)
+        .expect("a link")
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[test]
 fn a_program_is_where_the_containers_is() {
-    let Some(it) = Fixture::new("places", |_| ()) else { return };
+    let Some(it) = Fixture::new("places", |_| ()) else {
+        return;
+    };
     let init = it.container.pid().expect("a pid");
     let text = it.sh("cd /proc/self/ns; for n in *; do echo $n $(readlink $n); done");
     for line in text.lines() {
@@ -160,19 +166,30 @@ fn a_program_is_where_the_containers_is() {
     let own = it.sh("cat /proc/self/cgroup");
     let of_init = it.sh("cat /proc/1/cgroup");
     assert_eq!(cgroups(&own), cgroups(&of_init));
-    assert_eq!(it.sh("readlink /proc/self/root; pwd; ls /").lines().take(2).collect::<Vec<_>>(), ["/", "/"]);
+    assert_eq!(
+        it.sh("readlink /proc/self/root; pwd; ls /")
+            .lines()
+            .take(2)
+            .collect::<Vec<_>>(),
+        ["/", "/"]
+    );
 }
 
 #[test]
 fn its_end_is_told_and_its_pid_is_its_own() {
-    let Some(it) = Fixture::new("ends", |_| ()) else { return };
+    let Some(it) = Fixture::new("ends", |_| ()) else {
+        return;
+    };
     assert_eq!(it.run(it.process(&["sh", "-c", "exit 7"])).0, Exit::Code(7));
     assert_eq!(it.run(it.process(&["sh", "-c", "kill -9 $$"])).0, Exit::Signal(9));
     let pid_file = it.dir.join("pid");
     let mut request = ExecRequest::new(it.process(&["sleep", "100"]));
     request.pid_file = Some(pid_file.clone());
     let sleeping: Executed = it.container.exec(request).expect("exec");
-    assert_eq!(std::fs::read_to_string(&pid_file).expect("pid file"), sleeping.pid().to_string());
+    assert_eq!(
+        std::fs::read_to_string(&pid_file).expect("pid file"),
+        sleeping.pid().to_string()
+    );
     assert_ne!(Some(sleeping.pid()), it.container.pid());
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", sleeping.pid())).expect("comm");
     assert_eq!(comm.trim(), "sleep");
@@ -181,7 +198,10 @@ fn its_end_is_told_and_its_pid_is_its_own() {
     assert_eq!(it.container.processes().expect("pids"), expected);
     sleeping.kill(Signal::TERM).expect("kill");
     assert_eq!(sleeping.wait().expect("wait"), Exit::Signal(15));
-    assert_eq!(sleeping.kill(Signal::TERM).expect_err("gone").kind(), ErrorKind::NotRunning);
+    assert_eq!(
+        sleeping.kill(Signal::TERM).expect_err("gone").kind(),
+        ErrorKind::NotRunning
+    );
 }
 
 #[test]
@@ -193,7 +213,9 @@ fn identity_comes_from_the_container_and_the_request() {
         config["process"]["capabilities"] = json!({"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"],
             "permitted": ["CAP_KILL"]});
     };
-    let Some(it) = Fixture::new("identity", edit) else { return };
+    let Some(it) = Fixture::new("identity", edit) else {
+        return;
+    };
     let field = |text: &str, name: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -216,7 +238,8 @@ fn identity_comes_from_the_container_and_the_request() {
     }
     let described = json!({"args": ["cat", "/proc/self/status"], "cwd": "/", "env": ["PATH=/bin"],
         "user": {"uid": 1000, "gid": 100, "additionalGids": [5, 7]}, "noNewPrivileges": false});
-    let loaded = LoadedProcess::from_slice(described.to_string().as_bytes(), "process.json").expect("a process");
+    let loaded =
+        LoadedProcess::from_slice(described.to_string().as_bytes(), "process.json").expect("a process");
     let (_, text) = it.run(loaded.process);
     for (name, value) in [
         ("Uid", "1000 1000 1000 1000"),
@@ -237,7 +260,9 @@ fn identity_comes_from_the_container_and_the_request() {
 
 #[test]
 fn home_is_looked_up_in_the_container() {
-    let Some(it) = Fixture::new("home", |_| ()) else { return };
+    let Some(it) = Fixture::new("home", |_| ()) else {
+        return;
+    };
     for (uid, home) in [(0, "/root"), (1000, "/home/app"), (4242, "/")] {
         let mut process = it.process(&["sh", "-c", "echo $HOME"]);
         process.user_mut().set_uid(uid);
@@ -279,7 +304,9 @@ fn the_status_decides() {
 
 #[test]
 fn what_fails_says_why_and_leaves_nothing() {
-    let Some(it) = Fixture::new("failures", |_| ()) else { return };
+    let Some(it) = Fixture::new("failures", |_| ()) else {
+        return;
+    };
     std::fs::write(it.dir.join("rootfs/bin/plain"), "text").expect("write");
     std::fs::write(it.dir.join("rootfs/bin/broken"), "#!/no/such/interpreter\n").expect("write");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -292,7 +319,10 @@ fn what_fails_says_why_and_leaves_nothing() {
         ("/bin/broken", "exec /bin/broken: no such file or directory"),
     ] {
         let error = it.refusal(ExecRequest::new(it.process(&[program])));
-        assert!(matches!(error.kind(), ErrorKind::Program | ErrorKind::Exec), "{error}");
+        assert!(
+            matches!(error.kind(), ErrorKind::Program | ErrorKind::Exec),
+            "{error}"
+        );
         assert_eq!(error.to_string(), said);
     }
     let mut lost = it.process(&["true"]);
@@ -303,14 +333,23 @@ fn what_fails_says_why_and_leaves_nothing() {
     assert_eq!(it.refusal(unwritable).errno(), Some(libc::ENOENT));
     let mut terminal = it.process(&["true"]);
     terminal.set_terminal(Some(true));
-    assert_eq!(it.refusal(ExecRequest::new(terminal)).field(), Some("process.terminal"));
-    assert_eq!(it.container.processes().expect("pids").len(), 1, "only init is left");
+    assert_eq!(
+        it.refusal(ExecRequest::new(terminal)).field(),
+        Some("process.terminal")
+    );
+    assert_eq!(
+        it.container.processes().expect("pids").len(),
+        1,
+        "only init is left"
+    );
 }
 
 /// CVE-2024-21626: no descriptor of ours may be a way out, neither as directory nor as program.
 #[test]
 fn no_descriptor_leads_out() {
-    let Some(it) = Fixture::new("leaks", |_| ()) else { return };
+    let Some(it) = Fixture::new("leaks", |_| ()) else {
+        return;
+    };
     // One more that a careless caller left without close-on-exec.
     let stray = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).expect("open");
     std::fs::write(it.dir.join("rootfs/etc/marker"), "inside").expect("write");
@@ -322,11 +361,20 @@ fn no_descriptor_leads_out() {
             Err(_) => {}
             Ok(entered) => {
                 entered.wait().expect("wait");
-                assert_eq!(it.run(process), (Exit::Code(0), "inside".to_owned()), "cwd by {number}");
+                assert_eq!(
+                    it.run(process),
+                    (Exit::Code(0), "inside".to_owned()),
+                    "cwd by {number}"
+                );
             }
         }
         let through = format!("/proc/self/fd/{number}/bin/sh");
-        assert!(it.container.exec(ExecRequest::new(it.process(&[&through]))).is_err(), "program by {number}");
+        assert!(
+            it.container
+                .exec(ExecRequest::new(it.process(&[&through])))
+                .is_err(),
+            "program by {number}"
+        );
     }
     drop(stray);
     let open = it.sh("ls /proc/self/fd");
@@ -336,7 +384,9 @@ fn no_descriptor_leads_out() {
 
 #[test]
 fn a_terminal_is_the_containers_and_is_prepared_first() {
-    let Some(it) = Fixture::new("terminal", |_| ()) else { return };
+    let Some(it) = Fixture::new("terminal", |_| ()) else {
+        return;
+    };
     let mut process = it.process(&["sh", "-c", "tty; stty size; stat -c %u:%g $(tty)"]);
     process.set_terminal(Some(true));
     process.user_mut().set_uid(1000);
@@ -360,20 +410,31 @@ fn a_terminal_is_the_containers_and_is_prepared_first() {
     let _ = std::fs::File::from(master).read_to_end(&mut text);
     assert_eq!(executed.wait().expect("wait"), Exit::Code(0));
     let text = String::from_utf8_lossy(&text);
-    assert_eq!(text.lines().collect::<Vec<_>>(), ["/dev/pts/0", "12 34", "1000:5"]);
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        ["/dev/pts/0", "12 34", "1000:5"]
+    );
 }
 
 #[test]
 fn with_a_user_namespace() {
     let edit = |config: &mut Value| fixtures::config::add_user_namespace(config, 100_000, 65_536);
-    let Some(it) = Fixture::new("userns", |config| edit(config)) else { return };
+    let Some(it) = Fixture::new("userns", |config| edit(config)) else {
+        return;
+    };
     let map = it.sh("cat /proc/self/uid_map");
-    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+    assert_eq!(
+        map.split_whitespace().collect::<Vec<_>>(),
+        ["0", "100000", "65536"]
+    );
     let mut process = it.process(&["sleep", "100"]);
     process.user_mut().set_uid(7).set_gid(8);
     let sleeping = it.container.exec(ExecRequest::new(process)).expect("exec");
     let status = std::fs::read_to_string(format!("/proc/{}/status", sleeping.pid())).expect("status");
-    assert!(status.contains("Uid:\t100007\t100007\t100007\t100007"), "{status}");
+    assert!(
+        status.contains("Uid:\t100007\t100007\t100007\t100007"),
+        "{status}"
+    );
     assert!(status.contains("Gid:\t100008\t"), "{status}");
     sleeping.kill(Signal::KILL).expect("kill");
     assert_eq!(sleeping.wait().expect("wait"), Exit::Signal(9));
@@ -389,7 +450,9 @@ fn with_shared_namespaces() {
             config.remove("hostname");
         }
     };
-    let Some(it) = Fixture::new("shared", edit) else { return };
+    let Some(it) = Fixture::new("shared", edit) else {
+        return;
+    };
     let text = it.sh("readlink /proc/self/ns/pid; readlink /proc/self/ns/net; echo $$");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], link("/proc/self/ns/pid"));
@@ -406,14 +469,21 @@ fn without_a_mount_namespace_it_is_in_the_root_all_the_same() {
         config["linux"]["readonlyPaths"] = json!([]);
         config["linux"]["rootfsPropagation"] = Value::Null;
     };
-    let Some(it) = Fixture::new("nomount", edit) else { return };
+    let Some(it) = Fixture::new("nomount", edit) else {
+        return;
+    };
     std::fs::write(it.dir.join("rootfs/etc/marker"), "inside").expect("write");
-    assert_eq!(it.sh("cat /etc/marker; ls /.. | grep -c rootfs || true"), "inside0\n");
+    assert_eq!(
+        it.sh("cat /etc/marker; ls /.. | grep -c rootfs || true"),
+        "inside0\n"
+    );
 }
 
 #[test]
 fn descriptors_are_handed_on() {
-    let Some(it) = Fixture::new("fds", |_| ()) else { return };
+    let Some(it) = Fixture::new("fds", |_| ()) else {
+        return;
+    };
     let path = it.dir.join("text");
     std::fs::write(&path, "handed on").expect("write");
     let mut request = ExecRequest::new(it.process(&["sh", "-c", "cat <&4; ls /proc/self/fd | tr '\\n' ' '"]));
@@ -425,7 +495,9 @@ fn descriptors_are_handed_on() {
 
 #[test]
 fn sub_cgroups_stay_below_the_containers() {
-    let Some(it) = Fixture::new("subcgroup", |_| ()) else { return };
+    let Some(it) = Fixture::new("subcgroup", |_| ()) else {
+        return;
+    };
     let with = |controller: Option<&str>, path: &str| {
         let mut request = ExecRequest::new(it.process(&["true"]));
         request.sub_cgroups = vec![SubCgroup {
@@ -448,17 +520,24 @@ fn sub_cgroups_stay_below_the_containers() {
 
 #[test]
 fn cpus_are_chosen() {
-    let Some(it) = Fixture::new("cpus", |_| ()) else { return };
+    let Some(it) = Fixture::new("cpus", |_| ()) else {
+        return;
+    };
     let allowed = |text: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
             .map(|list| list.trim().to_owned())
     };
     let before = allowed(&std::fs::read_to_string("/proc/thread-self/status").expect("status"));
-    for affinity in [json!({"initial": "0"}), json!({"initial": "0", "final": "0"}), json!({"final": "0"})] {
+    for affinity in [
+        json!({"initial": "0"}),
+        json!({"initial": "0", "final": "0"}),
+        json!({"final": "0"}),
+    ] {
         let described = json!({"args": ["cat", "/proc/self/status"], "cwd": "/", "env": ["PATH=/bin"],
             "execCPUAffinity": affinity});
-        let loaded = LoadedProcess::from_slice(described.to_string().as_bytes(), "process.json").expect("a process");
+        let loaded =
+            LoadedProcess::from_slice(described.to_string().as_bytes(), "process.json").expect("a process");
         let (exit, text) = it.run(loaded.process);
         assert_eq!(exit, Exit::Code(0));
         assert_eq!(allowed(&text).as_deref(), Some("0"), "{affinity}");
@@ -470,7 +549,9 @@ fn cpus_are_chosen() {
 /// The bundle may have changed since create: what counts is what was saved.
 #[test]
 fn the_bundle_is_not_asked() {
-    let Some(it) = Fixture::new("bundle", |config| config["process"]["env"] = json!(["PATH=/bin", "A=saved"])) else {
+    let Some(it) = Fixture::new("bundle", |config| {
+        config["process"]["env"] = json!(["PATH=/bin", "A=saved"])
+    }) else {
         return;
     };
     std::fs::write(it.dir.join("config.json"), "{}").expect("write");
@@ -479,7 +560,9 @@ fn the_bundle_is_not_asked() {
 
 #[test]
 fn the_caller_is_not_changed() {
-    let Some(it) = Fixture::new("embedder", |_| ()) else { return };
+    let Some(it) = Fixture::new("embedder", |_| ()) else {
+        return;
+    };
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         // Threads that allocate all the time: an exec that forks without care hangs on their locks.
@@ -503,7 +586,18 @@ fn the_caller_is_not_changed() {
 /// What others see of this process. Other tests run in it at the same time, so descriptors are not counted here.
 fn caller() -> Vec<String> {
     let status = std::fs::read_to_string("/proc/thread-self/status").expect("status");
-    let kept = ["Umask", "Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp:", "Sig", "Shd", "Cpus_allowed_list"];
+    let kept = [
+        "Umask",
+        "Uid",
+        "Gid",
+        "Groups",
+        "Cap",
+        "NoNewPrivs",
+        "Seccomp:",
+        "Sig",
+        "Shd",
+        "Cpus_allowed_list",
+    ];
     let mut seen: Vec<String> = status
         .lines()
         .filter(|line| kept.iter().any(|name| line.starts_with(name)))
@@ -514,7 +608,10 @@ fn caller() -> Vec<String> {
     seen.push(link("/proc/self/cwd"));
     seen.push(link("/proc/self/root"));
     seen.push(std::fs::read_to_string("/proc/self/oom_score_adj").expect("oom"));
-    seen.push(format!("{:?}", rustix::process::dumpable_behavior().expect("dumpable")));
+    seen.push(format!(
+        "{:?}",
+        rustix::process::dumpable_behavior().expect("dumpable")
+    ));
     let names = std::fs::read_dir("/proc/thread-self/ns").expect("namespaces");
     seen.extend(names.map(|entry| link(entry.expect("entry").path())));
     seen
@@ -522,12 +619,15 @@ fn caller() -> Vec<String> {
 
 #[test]
 fn many_at_once() {
-    let Some(it) = Fixture::new("many", |_| ()) else { return };
+    let Some(it) = Fixture::new("many", |_| ()) else {
+        return;
+    };
     std::thread::scope(|scope| {
         for number in 0..8 {
             let it = &it;
             scope.spawn(move || {
-                let (exit, text) = it.run(it.process(&["sh", "-c", &format!("echo {number}; exit {number}")]));
+                let (exit, text) =
+                    it.run(it.process(&["sh", "-c", &format!("echo {number}; exit {number}")]));
                 assert_eq!((exit, text), (Exit::Code(number), format!("{number}\n")));
             });
         }

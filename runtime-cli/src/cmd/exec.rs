@@ -7,7 +7,9 @@ use std::io::Read;
 use std::path::Path;
 
 use runtime_core::spec::{LoadedProcess, LoadedSpec, Process, capability};
-use runtime_core::{Container, Error, ErrorKind, ExecRequest, Executed, Result, SubCgroup, Terminal as Place};
+use runtime_core::{
+    Container, Error, ErrorKind, ExecRequest, Executed, Result, SubCgroup, Terminal as Place,
+};
 
 use crate::args::{Command, Flag, Matches, bad_value};
 use crate::cmd::launch;
@@ -22,9 +24,18 @@ const FLAGS: &[Flag] = &[
         "PATH",
         "unix socket that gets the master of the program's terminal",
     ),
-    Flag::option("pidfd-socket", "PATH", "unix socket that gets a pidfd of the program"),
+    Flag::option(
+        "pidfd-socket",
+        "PATH",
+        "unix socket that gets a pidfd of the program",
+    ),
     Flag::option("cwd", "DIR", "the program's working directory"),
-    Flag::option("env", "NAME=VALUE", "add to the program's environment (may be repeated)").short('e'),
+    Flag::option(
+        "env",
+        "NAME=VALUE",
+        "add to the program's environment (may be repeated)",
+    )
+    .short('e'),
     Flag::switch("tty", "give the program a terminal").short('t'),
     Flag::option("user", "UID[:GID]", "the program's user, in numbers").short('u'),
     Flag::option(
@@ -44,7 +55,12 @@ const FLAGS: &[Flag] = &[
     Flag::option("process-label", "LABEL", "the program's SELinux label"),
     Flag::option("apparmor", "PROFILE", "the program's AppArmor profile"),
     Flag::switch("no-new-privs", "let the program gain no privileges by execve"),
-    Flag::option("cap", "NAME", "give the program this capability too (may be repeated)").short('c'),
+    Flag::option(
+        "cap",
+        "NAME",
+        "give the program this capability too (may be repeated)",
+    )
+    .short('c'),
     launch::PRESERVE_FDS,
     Flag::option(
         "cgroup",
@@ -142,7 +158,11 @@ fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Contai
     request.listen_fds = inherited.listen;
     request.listen_fd_names = inherited.listen_names;
     request.pid_file = matches.path("pid-file").as_deref().map(absolute).transpose()?;
-    request.pidfd_socket = matches.path("pidfd-socket").as_deref().map(absolute).transpose()?;
+    request.pidfd_socket = matches
+        .path("pidfd-socket")
+        .as_deref()
+        .map(absolute)
+        .transpose()?;
     request.sub_cgroups = sub_cgroups(&matches.values("cgroup")?)?;
     request.ignore_paused = matches.has("ignore-paused");
     Ok((container, request))
@@ -211,8 +231,10 @@ fn described(config: &LoadedSpec, matches: &Matches) -> Result<(Process, Vec<Str
         .ok_or_else(|| Error::new(ErrorKind::State, "the container's configuration has no process"))?;
     let words = matches.words().get(1..).unwrap_or_default();
     if words.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidArgument, "exec args cannot be empty")
-            .with_hint("give the program behind the container's id, or --process FILE"));
+        return Err(
+            Error::new(ErrorKind::InvalidArgument, "exec args cannot be empty")
+                .with_hint("give the program behind the container's id, or --process FILE"),
+        );
     }
     let text = |word: &std::ffi::OsString| {
         word.to_str().map(str::to_owned).ok_or_else(|| {

@@ -33,7 +33,9 @@ fn process(line: &[&str]) -> Process {
 }
 
 fn refusal(line: &[&str]) -> String {
-    described(&config(), &matches(line)).expect_err("refused").to_string()
+    described(&config(), &matches(line))
+        .expect_err("refused")
+        .to_string()
 }
 
 #[test]
@@ -51,8 +53,21 @@ fn without_options_all_but_the_terminal_is_the_containers() {
 #[test]
 fn options_change_the_process() {
     let process = process(&[
-        "-t", "--cwd", "/bin", "-e", "B=2", "--env=C=3", "-u", "1000:100", "-g", "8", "-g", "9",
-        "--no-new-privs=false", "c1", "id",
+        "-t",
+        "--cwd",
+        "/bin",
+        "-e",
+        "B=2",
+        "--env=C=3",
+        "-u",
+        "1000:100",
+        "-g",
+        "8",
+        "-g",
+        "9",
+        "--no-new-privs=false",
+        "c1",
+        "id",
     ]);
     assert_eq!(process.terminal(), Some(true));
     assert_eq!(process.cwd(), Path::new("/bin"));
@@ -69,8 +84,20 @@ fn options_change_the_process() {
 #[test]
 fn ids_are_numbers_and_nothing_else() {
     for wrong in [
-        "-1", "+1", "4294967295", "4294967296", "18446744073709551616", "1x", " 1", "root", ":1", "1:", "1:-1",
-        "1:4294967295", "0x0", "1:2:3",
+        "-1",
+        "+1",
+        "4294967295",
+        "4294967296",
+        "18446744073709551616",
+        "1x",
+        " 1",
+        "root",
+        ":1",
+        "1:",
+        "1:-1",
+        "1:4294967295",
+        "0x0",
+        "1:2:3",
     ] {
         let typed = format!("--user={wrong}");
         let said = refusal(&[&typed, "c1", "id"]);
@@ -80,18 +107,27 @@ fn ids_are_numbers_and_nothing_else() {
         let typed = format!("--additional-gids={wrong}");
         assert!(refusal(&[&typed, "c1", "id"]).contains("--additional-gids"));
     }
-    assert_eq!(process(&["-u", "4294967294:4294967294", "c1", "id"]).user().gid(), u32::MAX - 1);
+    assert_eq!(
+        process(&["-u", "4294967294:4294967294", "c1", "id"]).user().gid(),
+        u32::MAX - 1
+    );
     assert!(refusal(&["c1"]).contains("exec args cannot be empty"));
 }
 
 #[test]
 fn capabilities_are_added_but_never_inheritable() {
-    let (process, unknown) =
-        described(&config(), &matches(&["-c", "CAP_SYSLOG", "-c", "CAP_NONSENSE", "c1", "id"])).expect("a process");
+    let (process, unknown) = described(
+        &config(),
+        &matches(&["-c", "CAP_SYSLOG", "-c", "CAP_NONSENSE", "c1", "id"]),
+    )
+    .expect("a process");
     assert_eq!(unknown, ["CAP_NONSENSE"]);
     let masks = capability::CapabilityMasks::of(process.capabilities().as_ref());
     let both = 1 << 5 | 1 << 34;
-    assert_eq!((masks.bounding, masks.effective, masks.permitted), (both, both, both));
+    assert_eq!(
+        (masks.bounding, masks.effective, masks.permitted),
+        (both, both, both)
+    );
     assert_eq!((masks.inheritable, masks.ambient), (0, 0));
 }
 
@@ -104,7 +140,11 @@ fn sub_cgroups_as_runc_reads_them() {
     assert_eq!(sub_cgroups(&["a/b"]).expect("a path"), [sub(None, "a/b")]);
     assert_eq!(
         sub_cgroups(&["memory:m", "cpu,cpuacct:c"]).expect("paths"),
-        [sub(Some("memory"), "m"), sub(Some("cpu"), "c"), sub(Some("cpuacct"), "c")]
+        [
+            sub(Some("memory"), "m"),
+            sub(Some("cpu"), "c"),
+            sub(Some("cpuacct"), "c")
+        ]
     );
     for wrong in [&["a", "b"][..], &[":a"], &["cpu,:a"], &["cpu:a", "cpu:b"]] {
         let said = sub_cgroups(wrong).expect_err("refused").to_string();

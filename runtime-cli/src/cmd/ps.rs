@@ -20,7 +20,12 @@ pub(crate) const COMMAND: Command = Command {
     failure: 1,
     text: "   The table is the output of the host's ps(1), called with the options given behind the id (default: -ef),\n   \
            without the lines of other processes; it must have a column PID.",
-    flags: &[Flag::option("format", "FORMAT", "table or json, a list of pids (default: table)").short('f')],
+    flags: &[Flag::option(
+        "format",
+        "FORMAT",
+        "table or json, a list of pids (default: table)",
+    )
+    .short('f')],
     run,
 };
 
@@ -87,7 +92,8 @@ fn filtered(listing: &str, pids: &[i32]) -> Result<String> {
 mod tests {
     use super::*;
 
-    const LISTING: &str = "UID   PID  PPID CMD\nroot    7     1 init 9\nroot   77     1 other\nbin     9     7 sh -c 77\n";
+    const LISTING: &str =
+        "UID   PID  PPID CMD\nroot    7     1 init 9\nroot   77     1 other\nbin     9     7 sh -c 77\n";
 
     #[test]
     fn only_the_containers_lines_stay() {
@@ -96,7 +102,10 @@ mod tests {
             text,
             "UID   PID  PPID CMD\nroot    7     1 init 9\nbin     9     7 sh -c 77\n"
         );
-        assert_eq!(filtered(LISTING, &[]).expect("a listing"), "UID   PID  PPID CMD\n");
+        assert_eq!(
+            filtered(LISTING, &[]).expect("a listing"),
+            "UID   PID  PPID CMD\n"
+        );
     }
 
     #[test]

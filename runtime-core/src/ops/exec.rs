@@ -119,13 +119,10 @@ impl Container {
             let below = below(&sub.path)?;
             let mut found = false;
             for directory in &mut record.directories {
-                let wanted = sub
-                    .controller
-                    .as_ref()
-                    .is_none_or(|wanted| match directory.kind {
-                        HierarchyKind::Unified => false,
-                        _ => directory.controllers.contains(wanted),
-                    });
+                let wanted = sub.controller.as_ref().is_none_or(|wanted| match directory.kind {
+                    HierarchyKind::Unified => false,
+                    _ => directory.controllers.contains(wanted),
+                });
                 if wanted {
                     directory.relative.extend(below);
                     found = true;
@@ -151,7 +148,9 @@ fn below(path: &str) -> Result<&Path> {
     } else {
         Err(Error::new(
             ErrorKind::InvalidArgument,
-            format!("bad sub cgroup path: {path}: allowed is a path without \"..\" from the container's cgroup on"),
+            format!(
+                "bad sub cgroup path: {path}: allowed is a path without \"..\" from the container's cgroup on"
+            ),
         ))
     }
 }
@@ -189,7 +188,12 @@ impl Entry<'_> {
         let mut launch = Launch::new(plan, descriptors);
         let walked = launch.walk(&mut self);
         match (walked, launch.init.take()) {
-            (Ok(()), Some(Launched { pid, pidfd, terminal, .. })) => Ok(Executed { pid, pidfd, terminal }),
+            (
+                Ok(()),
+                Some(Launched {
+                    pid, pidfd, terminal, ..
+                }),
+            ) => Ok(Executed { pid, pidfd, terminal }),
             (Ok(()), None) => Err(Error::new(ErrorKind::Internal, "the schedule spawned no init")),
             (Err(error), init) => {
                 // What went wrong first is what the caller must hear.

@@ -40,8 +40,7 @@ impl Container {
             .dir
             .read(CONFIG)?
             .ok_or_else(|| damaged("the file is missing".to_owned()))?;
-        let mut saved =
-            LoadedSpec::from_slice(&bytes, CONFIG).map_err(|error| damaged(error.to_string()))?;
+        let mut saved = LoadedSpec::from_slice(&bytes, CONFIG).map_err(|error| damaged(error.to_string()))?;
         // They were given at create.
         saved.warnings.clear();
         Ok(saved)

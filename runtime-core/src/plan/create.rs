@@ -336,7 +336,11 @@ fn sysctls(schedule: &mut Schedule, loaded: &LoadedSpec) -> Result<()> {
 
 /// What callers wait for, once the container is created.
 fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
-    tell_pid(schedule, request.pidfd_socket.as_deref(), request.pid_file.as_deref());
+    tell_pid(
+        schedule,
+        request.pidfd_socket.as_deref(),
+        request.pid_file.as_deref(),
+    );
     if request.start_by == StartBy::Socket {
         schedule.parent(
             ParentStep::SaveRecord {

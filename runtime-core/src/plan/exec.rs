@@ -142,6 +142,10 @@ impl Plan {
         take_root(&mut schedule, &namespaces, request)?;
         program.stdio(&mut schedule);
         program.terminal(&mut schedule, false)?;
+        if process.terminal() == Some(true) {
+            // Nothing else may hold init up from here on: the program must not run before its terminal is ready.
+            schedule.barrier("process.terminal", []);
+        }
         affinity.last(&mut schedule);
         program.identity(&mut schedule)?;
         program.execute(&mut schedule)?;
@@ -215,7 +219,11 @@ fn open(schedule: &mut Schedule, namespaces: &Namespaces, request: &ExecPlanRequ
         schedule.parent(ParentStep::OpenCgroup { directories }, "(exec)");
     }
     let pid = request.pid;
-    for kind in KINDS.into_iter().chain([USER]).filter(|kind| namespaces.has(*kind)) {
+    for kind in KINDS
+        .into_iter()
+        .chain([USER])
+        .filter(|kind| namespaces.has(*kind))
+    {
         let path = format!("/proc/{pid}/ns/{}", file_of(kind));
         schedule.parent(ParentStep::OpenNamespace { path, kind }, "linux.namespaces");
     }
@@ -345,7 +353,11 @@ fn cpus(field: &str, list: &str) -> Result<Vec<u32>> {
     };
     let number = |text: &str| {
         let number = text.trim().parse::<u32>().map_err(|_| wrong())?;
-        if number < MAX_CPUS { Ok(number) } else { Err(wrong()) }
+        if number < MAX_CPUS {
+            Ok(number)
+        } else {
+            Err(wrong())
+        }
     };
     let mut cpus = Vec::new();
     for part in list.split(',') {

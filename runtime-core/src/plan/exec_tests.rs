@@ -72,12 +72,21 @@ fn request() -> ExecPlanRequest {
 }
 
 fn plan(config: &Value, description: &Value, privileged: bool) -> Plan {
-    Plan::exec(&saved(config), &process(description), &facts(privileged), &request()).unwrap()
+    Plan::exec(
+        &saved(config),
+        &process(description),
+        &facts(privileged),
+        &request(),
+    )
+    .unwrap()
 }
 
 /// The lines without their numbers and origins.
 fn lines(plan: &Plan) -> Vec<String> {
-    plan.lines.iter().map(|line| format!("{} {line}", line.actor())).collect()
+    plan.lines
+        .iter()
+        .map(|line| format!("{} {line}", line.actor()))
+        .collect()
 }
 
 fn index(lines: &[String], wanted: &str) -> usize {
@@ -146,7 +155,11 @@ fn a_whole_schedule() {
 
 #[test]
 fn an_unprivileged_caller_gets_its_power_first() {
-    let lines = lines(&plan(&config(&["user", "mount", "pid"]), &json!({"args": ["id"], "cwd": "/"}), false));
+    let lines = lines(&plan(
+        &config(&["user", "mount", "pid"]),
+        &json!({"args": ["id"], "cwd": "/"}),
+        false,
+    ));
     let user = index(&lines, "join user");
     assert!(user < index(&lines, "become root") && index(&lines, "become root") < index(&lines, "join pid"));
     assert!(index(&lines, "join pid") < index(&lines, "join mount"));
@@ -154,8 +167,16 @@ fn an_unprivileged_caller_gets_its_power_first() {
 
 #[test]
 fn what_the_container_shares_is_not_joined() {
-    let lines = lines(&plan(&config(&["uts"]), &json!({"args": ["id"], "cwd": "/"}), true));
-    assert_eq!(lines.iter().filter(|line| line.contains("init join ")).count(), 2, "uts and one cgroup");
+    let lines = lines(&plan(
+        &config(&["uts"]),
+        &json!({"args": ["id"], "cwd": "/"}),
+        true,
+    ));
+    assert_eq!(
+        lines.iter().filter(|line| line.contains("init join ")).count(),
+        2,
+        "uts and one cgroup"
+    );
     assert!(!lines.iter().any(|line| line.contains("sibling")));
     assert!(index(&lines, "open root /bundle/rootfs") < index(&lines, "change root"));
 }
@@ -193,9 +214,7 @@ fn the_filter_goes_in_by_the_value_of_no_new_privs() {
 
 #[test]
 fn cpus_before_and_after_the_cgroups() {
-    let description = |first: &str| {
-        json!({"args": ["id"], "cwd": "/", "execCPUAffinity": {"initial": first, "final": "1,3-4"}})
-    };
+    let description = |first: &str| json!({"args": ["id"], "cwd": "/", "execCPUAffinity": {"initial": first, "final": "1,3-4"}});
     let lines = lines(&plan(&config(&["mount"]), &description("0"), true));
     assert!(index(&lines, "CPUs [0] only") < index(&lines, "join cgroup"));
     assert!(index(&lines, "join mount") < index(&lines, "CPUs [1, 3, 4] only"));
@@ -204,6 +223,22 @@ fn cpus_before_and_after_the_cgroups() {
         let error = Plan::exec(&saved(&config(&["mount"])), &process, &facts(true), &request()).unwrap_err();
         assert_eq!(error.field(), Some("process.execCPUAffinity.initial"), "{error}");
     }
+}
+
+#[test]
+fn the_program_waits_for_its_terminal() {
+    let description = json!({"args": ["id"], "cwd": "/", "terminal": true});
+    let lines = lines(&plan(&config(&["mount"]), &description, true));
+    let passed = index(&lines, "give the terminal to the caller");
+    assert_eq!(
+        lines[passed - 1..passed + 3],
+        [
+            "init open the terminal 0x0",
+            "parent give the terminal to the caller",
+            "init report; wait",
+            "parent let init go on",
+        ]
+    );
 }
 
 #[test]
@@ -220,7 +255,10 @@ fn refusals_name_the_field() {
         let process = process(&description);
         let error = Plan::exec(&saved(&config(&["mount"])), &process, &facts(true), &request()).unwrap_err();
         let named = format!("process.{field}");
-        assert!(error.field().is_some_and(|found| found.starts_with(&named)), "{error}");
+        assert!(
+            error.field().is_some_and(|found| found.starts_with(&named)),
+            "{error}"
+        );
     }
 }
 

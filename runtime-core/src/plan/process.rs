@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use oci_spec::runtime::{
-    IOPriorityClass, Linux, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimitType,
-    Process, Scheduler,
+    IOPriorityClass, Linux, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
+    PosixRlimitType, Process, Scheduler,
 };
 use runtime_core_program::Text;
 use runtime_core_program::step::NO_HOME;
