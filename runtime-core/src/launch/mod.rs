@@ -430,17 +430,20 @@ pub(crate) fn spawn_init(
         })
     };
     let result = match start(&image::sealed()?) {
-        Err(("execveat", error)) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
+        Err(refused)
+            if refused.call == "execveat"
+                && matches!(refused.source.raw_os_error(), Some(libc::EACCES | libc::EPERM)) =>
+        {
             start(&image::installed()?)
         }
         other => other,
     };
-    result.map_err(|(call, error)| {
-        let text = match call {
+    result.map_err(|refused| {
+        let text = match refused.call {
             "clone3" => format!("clone3(namespaces {namespaces:#x})"),
-            _ => format!("{call}(init)"),
+            call => format!("{call}(init)"),
         };
-        Error::os(text, error)
+        Error::os(text, refused.source)
     })
 }
 
