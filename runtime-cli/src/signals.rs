@@ -273,14 +273,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exit_code_is_the_shells() {
-        assert_eq!(exit_code(Exit::Code(0)).ok(), Some(0));
-        assert_eq!(exit_code(Exit::Code(255)).ok(), Some(255));
-        assert_eq!(exit_code(Exit::Signal(9)).ok(), Some(137));
-        assert!(exit_code(Exit::Unknown).is_err());
-    }
-
-    #[test]
     #[allow(clippy::zombie_processes, reason = "the function under test reaps it")]
     fn orphans_are_reaped_and_init_is_left_to_its_waiter() {
         let mut init = std::process::Command::new("sleep")

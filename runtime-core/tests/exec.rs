@@ -4,8 +4,6 @@
 //! that the test fails instead of hanging; container, cgroup and directory are removed whatever happens.
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
-#![allow(clippy::print_stderr, reason = "a skipped test must be loud")]
-
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
