@@ -119,7 +119,7 @@ fn a_whole_schedule() {
         "parent let init go on",
         "init become undumpable",
         "init new session",
-        "init join cgroup \"cgroup-cpu\"",
+        "init join cgroup cpu",
         "init join network namespace",
         "init join ipc namespace",
         "init join uts namespace",
