@@ -293,4 +293,12 @@ mod tests {
         reap(pidfd.as_fd());
         assert!(init.wait().is_ok_and(|status| !status.success()));
     }
+
+    #[test]
+    fn the_exit_code_is_the_shells() {
+        assert_eq!(exit_code(Exit::Code(0)).ok(), Some(0));
+        assert_eq!(exit_code(Exit::Code(255)).ok(), Some(255));
+        assert_eq!(exit_code(Exit::Signal(9)).ok(), Some(137));
+        assert!(exit_code(Exit::Unknown).is_err());
+    }
 }

@@ -4,7 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const COMMANDS: &[&str] = &[
-    "create", "delete", "exec", "kill", "list", "pause", "plan", "ps", "resume", "run", "spec", "start",
+    "create",
+    "delete",
+    "exec",
+    "install-init",
+    "kill",
+    "list",
+    "pause",
+    "plan",
+    "ps",
+    "resume",
+    "run",
+    "spec",
+    "start",
     "state",
 ];
 

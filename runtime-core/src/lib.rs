@@ -25,6 +25,7 @@ mod sys;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};
+pub use init_image::{INSTALLED_INIT, init_image};
 pub use ops::{Container, Deleted, Executed, Runtime};
 pub use request::{CgroupDriver, CreateRequest, ExecRequest, Stdio, SubCgroup, Terminal};
 pub use state::{Exit, State, Status};

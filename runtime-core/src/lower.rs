@@ -93,3 +93,228 @@ pub(crate) fn memfd(name: &std::ffi::CStr, bytes: &[u8]) -> Result<OwnedFd> {
         .map_err(|errno| Error::os(format!("lseek(memfd {name:?})"), errno))?;
     above_standard(file.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use runtime_core_program::{Program, Step as Read};
+
+    use super::*;
+    use crate::facts::HostFacts;
+    use crate::plan::{Plan, PlanRequest};
+    use crate::spec::LoadedSpec;
+
+    /// The bytes of a program that was lowered.
+    fn bytes(lines: &[Line]) -> Vec<u8> {
+        let fd = lower(lines, &Descriptors::default()).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes).unwrap();
+        bytes
+    }
+
+    fn texts(read: runtime_core_program::Texts<'_>) -> Vec<String> {
+        read.iter()
+            .map(|text| text.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    fn shown(written: &[runtime_core_program::Text]) -> Vec<String> {
+        written.iter().map(ToString::to_string).collect()
+    }
+
+    /// What init reads is what was planned. Lists are compared one by one; all other fields show alike on both sides.
+    fn same(written: &Step, read: &Read<'_>) {
+        match (written, read) {
+            (
+                Step::Exec {
+                    args,
+                    env,
+                    home,
+                    keep,
+                },
+                Read::Exec {
+                    args: a,
+                    env: e,
+                    home: h,
+                    keep: k,
+                },
+            ) => {
+                assert_eq!(
+                    (shown(args), shown(env), home, keep),
+                    (texts(*a), texts(*e), h, k)
+                );
+            }
+            (
+                Step::Hook {
+                    path,
+                    args,
+                    env,
+                    head,
+                    tail,
+                    timeout,
+                    ..
+                },
+                Read::Hook {
+                    path: p,
+                    args: a,
+                    env: e,
+                    head: h,
+                    tail: t,
+                    timeout: s,
+                    ..
+                },
+            ) => {
+                assert_eq!((path.as_bytes(), timeout), (p.to_bytes(), s));
+                assert_eq!((shown(args), shown(env)), (texts(*a), texts(*e)));
+                assert_eq!((head.as_slice(), tail.as_slice()), (*h, *t));
+            }
+            (
+                Step::MountFs {
+                    fstype,
+                    source,
+                    options,
+                    attributes,
+                    target,
+                    propagation,
+                    flags,
+                    ..
+                },
+                Read::MountFs {
+                    fstype: y,
+                    source: s,
+                    options: o,
+                    attributes: a,
+                    target: t,
+                    propagation: p,
+                    flags: f,
+                    ..
+                },
+            ) => {
+                let given = [fstype.as_bytes(), source.as_bytes(), target.as_bytes()];
+                assert_eq!(given, [y.to_bytes(), s.to_bytes(), t.to_bytes()]);
+                assert_eq!((shown(options), attributes, flags), (texts(*o), a, f));
+                assert!(p.iter().eq(propagation.iter().copied()));
+            }
+            (
+                Step::MountBind {
+                    source,
+                    target,
+                    set,
+                    clear,
+                    propagation,
+                    flags,
+                    ..
+                },
+                Read::MountBind {
+                    source: s,
+                    target: t,
+                    set: a,
+                    clear: c,
+                    propagation: p,
+                    flags: f,
+                    ..
+                },
+            ) => {
+                assert_eq!(
+                    (source.as_bytes(), target.as_bytes()),
+                    (s.to_bytes(), t.to_bytes())
+                );
+                assert_eq!((set, clear, flags), (a, c, f));
+                assert!(p.iter().eq(propagation.iter().copied()));
+            }
+            (
+                Step::Remount {
+                    target, options, set, ..
+                },
+                Read::Remount {
+                    target: t,
+                    options: o,
+                    set: s,
+                    ..
+                },
+            ) => {
+                assert_eq!(
+                    (target.as_bytes(), shown(options), set),
+                    (t.to_bytes(), texts(*o), s)
+                );
+            }
+            (
+                Step::User {
+                    uid,
+                    gid,
+                    groups,
+                    set_groups,
+                },
+                Read::User {
+                    uid: u,
+                    gid: g,
+                    groups: n,
+                    set_groups: s,
+                },
+            ) => {
+                assert_eq!((uid, gid, set_groups), (u, g, s));
+                assert!(n.iter().eq(groups.iter().copied()));
+            }
+            // No descriptor exists here: none is kept, each name is -1.
+            (Step::CloseStray { .. }, Read::CloseStray { keep }) => assert!(keep.is_empty()),
+            (Step::PlaceFds { fds }, Read::PlaceFds { fds: read }) => {
+                assert_eq!(read.iter().collect::<Vec<_>>(), vec![-1; fds.len()]);
+            }
+            (
+                Step::Join { kind, .. },
+                Read::Join {
+                    namespace: -1,
+                    kind: read,
+                },
+            ) => assert_eq!(kind, read),
+            (Step::WaitStart { .. }, Read::WaitStart { listener: -1 })
+            | (
+                Step::Stdio { .. },
+                Read::Stdio {
+                    input: -1,
+                    output: -1,
+                    error: -1,
+                },
+            ) => {}
+            _ => assert_eq!(format!("{written:?}"), format!("{read:?}")),
+        }
+    }
+
+    #[test]
+    fn what_is_lowered_decodes_to_what_was_planned() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+        let mut steps = 0;
+        for entry in std::fs::read_dir(folder.join("configs")).unwrap() {
+            let config = std::fs::read(entry.unwrap().path()).unwrap();
+            for host in ["hybrid-v1", "pure-v2", "rootless-v2"] {
+                let facts = std::fs::read(folder.join(format!("facts/{host}.json"))).unwrap();
+                let facts: HostFacts = serde_json::from_slice(&facts).unwrap();
+                let mut request = PlanRequest::new("lowered".parse().unwrap(), "/bundle");
+                request.preserve_fds = 2;
+                request.stdio = [true; 3];
+                let planned = LoadedSpec::from_slice(&config, "config.json")
+                    .and_then(|loaded| Plan::create(&loaded, &facts, &request));
+                let Ok(plan) = planned else { continue };
+                let bytes = bytes(&plan.lines);
+                let program = Program::new(&bytes).unwrap();
+                // Without a descriptor a hierarchy is not joined.
+                let written = plan
+                    .lines
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(number, line)| match &line.action {
+                        Action::Init(Step::JoinCgroup { .. }) | Action::Parent(_) => None,
+                        Action::Init(step) => Some((number, step)),
+                    });
+                let mut read = program.steps();
+                for (number, step) in written {
+                    let (line, found) = read.next().unwrap().unwrap();
+                    assert_eq!(usize::try_from(line).unwrap(), number);
+                    same(step, &found);
+                    steps += 1;
+                }
+                assert!(read.next().is_none());
+            }
+        }
+        assert!(steps > 1000, "only {steps} steps were compared");
+    }
+}

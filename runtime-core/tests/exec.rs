@@ -3,6 +3,8 @@
 //! Each test has a container of its own, in a cgroup of its own. A container that outlives its test's time is killed, so
 //! that the test fails instead of hanging; container, cgroup and directory are removed whatever happens.
 
+#![allow(clippy::print_stderr, reason = "a skipped test must be loud")]
+
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: a stranger sees containers run, from a fresh clone, with every command in the open.
 //!
-//! Lives here: the story. Must not live here: checks (see `test`). Nothing is left behind, on failure neither: the
+//! Lives here: the story. Must not live here: checks (see `checks`). Nothing is left behind, on failure neither: the
 //! scratch folder holds bundles and the runtime's state, and containers that still exist are deleted first.
 
 use crate::workspace::{Scratch, cargo, programs};

@@ -4,8 +4,8 @@
 //! other crates of the workspace: they link libseccomp, and this program is what installs it.
 //!
 //! - [`demo`]: from a fresh clone to a container's output.
-//! - [`test`]: everything that can be tested on this host, with one summary line.
-//! - [`bench`]: time and memory beside other runtimes.
+//! - [`checks`]: everything that can be tested on this host, with one summary line.
+//! - [`compare`]: time and memory beside other runtimes.
 
 #![allow(
     clippy::print_stdout,
@@ -13,15 +13,16 @@
     reason = "a development program talks to the person who runs it"
 )]
 
-mod bench;
 mod bundle;
+mod checks;
+mod compare;
 mod demo;
 mod host;
 mod licences;
 mod spdx;
 mod steps;
 mod tally;
-mod test;
+
 mod workspace;
 
 use std::process::ExitCode;
@@ -50,10 +51,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["demo"] => demo::run(),
-        ["test"] => test::run(test::Extent::Full),
-        ["test", "--quick"] => test::run(test::Extent::Quick),
-        ["bench", options @ ..] => bench::run(options),
-        [bench::SAMPLE, rest @ ..] => bench::sample(rest),
+        ["test"] => checks::run(checks::Extent::Full),
+        ["test", "--quick"] => checks::run(checks::Extent::Quick),
+        ["bench", options @ ..] => compare::run(options),
+        [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
         ["help" | "--help" | "-h"] | [] => {
             print!("{USAGE}");

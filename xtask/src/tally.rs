@@ -19,6 +19,9 @@ pub(crate) struct Tally {
     pub(crate) failures: Vec<String>,
     /// One line per skip, with its reason.
     pub(crate) skips: Vec<String>,
+    /// One line per difference that the conformance suite lists as known, with its reason. They are counted nowhere, as
+    /// in the suite.
+    pub(crate) known: Vec<String>,
 }
 
 impl Tally {
@@ -48,6 +51,7 @@ impl Tally {
         self.skipped += other.skipped;
         self.failures.extend(other.failures);
         self.skips.extend(other.skips);
+        self.known.extend(other.known);
     }
 
     /// Takes in one line of a libtest program.
@@ -98,6 +102,7 @@ impl Tally {
                 match test["result"].as_str() {
                     Some("FAILED") => self.failures.push(line),
                     Some("skipped") => self.skips.push(line),
+                    Some("known") => self.known.push(line),
                     _ => {}
                 }
             }
@@ -162,11 +167,13 @@ mod tests {
         let report = json!({"runs": [{"passed": 5, "failed": 1, "known": 2, "skipped": 1, "tests": [
             {"name": "a/b", "result": "FAILED", "reason": "no"},
             {"name": "a/c", "result": "skipped", "reason": "needs root"},
-            {"name": "a/d", "result": "passed", "reason": ""}]}]});
+            {"name": "a/d", "result": "passed", "reason": ""},
+            {"name": "a/e", "result": "known", "reason": "not built"}]}]});
         tally.conformance(&report).unwrap();
         assert_eq!((tally.passed(), tally.failed, tally.skipped), (5, 1, 1));
         assert_eq!(tally.failures, ["conformance a/b: no"]);
         assert_eq!(tally.skips, ["conformance a/c: needs root"]);
+        assert_eq!(tally.known, ["conformance a/e: not built"]);
         assert!(tally.conformance(&json!({})).is_err());
     }
 }

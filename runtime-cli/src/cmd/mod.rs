@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod exec;
+mod install_init;
 mod kill;
 mod launch;
 mod list;
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
     &exec::COMMAND,
+    &install_init::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,
     &pause::COMMAND,

@@ -145,16 +145,3 @@ fn begin(
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_is_the_shells() {
-        assert_eq!(code(Exit::Code(0)).ok(), Some(0));
-        assert_eq!(code(Exit::Code(255)).ok(), Some(255));
-        assert_eq!(code(Exit::Signal(9)).ok(), Some(137));
-        assert!(code(Exit::Unknown).is_err());
-    }
-}

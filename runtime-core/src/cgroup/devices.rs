@@ -1,7 +1,7 @@
 //! linux.resources.devices: which devices a container may open and make.
 //!
 //! Pure here: the rules in their order with the runtime's own at the end, and what they come to in version 1 (lines for
-//! devices.deny and devices.allow). [`program`] makes the eBPF program of version 2, [`attach`] puts either in force. A
+//! devices.deny and devices.allow). [`program`] makes the eBPF program of version 2, `attach` puts either in force. A
 //! rule decides for the letters of its access alone, and of several that match the last decides; a rule for all devices
 //! ("a") forgets what was before it, as in the kernel and in runc. Without a rule nothing is allowed.
 

@@ -1,8 +1,8 @@
 //! Creates a container's cgroups and hands out what is needed to enter them, through directory descriptors.
 //!
 //! Here: which failure of which hierarchy is tolerated, what was made and has to be unmade, how a process gets in. The
-//! mount table was read once, by `facts`; nothing is looked up again. Limits are written by [`super::apply`], processes
-//! and removal belong to [`super::life`].
+//! mount table was read once, by `facts`; nothing is looked up again. Limits are written by `apply`, processes
+//! and removal belong to `life`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

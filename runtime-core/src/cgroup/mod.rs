@@ -1,6 +1,6 @@
 //! Control groups: where a container's groups are, what is written into them, and their life.
 //!
-//! Pure: [`path`] (directories from linux.cgroupsPath), [`limits`] (linux.resources to writes, the only conversion
+//! Pure: [`path`] (directories from linux.cgroupsPath), [`limits`](mod@limits) (linux.resources to writes, the only conversion
 //! table), [`devices`] (device rules to lines or to an eBPF program). Effects are the methods of [`Cgroup`]: `fs` creates
 //! and joins, `apply` writes limits, `freeze` and `life` pause, kill and remove; `dir` is one directory. Every operation
 //! after create works from a [`CgroupRecord`], never from the configuration. Nothing here knows a Plan, a Program or the

@@ -11,13 +11,10 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::init_image::INIT;
+use crate::init_image::{INIT, INSTALLED_INIT};
 
 /// Where an installed copy is looked for.
-const INSTALLED: [&str; 2] = [
-    "/usr/libexec/runtime-core/init",
-    "/usr/local/libexec/runtime-core/init",
-];
+const INSTALLED: [&str; 2] = [INSTALLED_INIT, "/usr/local/libexec/runtime-core/init"];
 
 /// A sealed memfd that holds init.
 ///
@@ -57,7 +54,7 @@ pub(super) fn installed() -> Result<OwnedFd> {
             ErrorKind::Unsupported,
             "this host refuses to execute a memfd, and no copy of init is installed",
         )
-        .with_hint("install init as /usr/libexec/runtime-core/init, or set vm.memfd_noexec to 0 or 1")
+        .with_hint("run 'runtime install-init' once, or set vm.memfd_noexec to 0 or 1")
     })?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     match rustix::mount::open_tree(rustix::fs::CWD, *path, flags) {

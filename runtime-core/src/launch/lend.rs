@@ -27,7 +27,7 @@ pub(super) fn open(
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
     let tree = sys::spawn::open_tree_elsewhere(init.pidfd.as_fd(), &path, flags.bits())
-        .map_err(|(call, error)| Error::os(format!("{call}({source:?})"), error))?;
+        .map_err(|refused| Error::os(format!("{}({source:?})", refused.call), refused.source))?;
     if let Some(idmap) = idmap {
         let userns = if idmap.uids.is_empty() {
             own_userns(init)?

@@ -437,14 +437,17 @@ pub(crate) fn spawn_init(
         })
     };
     let result = match start(&image::sealed()?) {
-        Err(("execveat", error)) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
+        Err(refused)
+            if refused.call == "execveat"
+                && matches!(refused.source.raw_os_error(), Some(libc::EACCES | libc::EPERM)) =>
+        {
             start(&image::installed()?)
         }
         other => other,
     };
-    result.map_err(|(call, error)| match call {
-        "clone3" => not_cloned(namespaces, cgroup.is_some(), error),
-        _ => Error::os(format!("{call}(init)"), error),
+    result.map_err(|refused| match refused.call {
+        "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
+        call => Error::os(format!("{call}(init)"), refused.source),
     })
 }
 

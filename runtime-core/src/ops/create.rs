@@ -247,7 +247,7 @@ fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Re
     record.own_pid_namespace = plan.lines.iter().any(|line| match &line.action {
         Action::Parent(crate::plan::ParentStep::Spawn { namespaces })
         | Action::Init(Step::Unshare { namespaces }) => {
-            namespaces & libc::CLONE_NEWPID.cast_unsigned() as u64 != 0
+            namespaces & u64::from(libc::CLONE_NEWPID.cast_unsigned()) != 0
         }
         _ => false,
     });

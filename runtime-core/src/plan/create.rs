@@ -6,7 +6,7 @@ use oci_spec::runtime::Process;
 use runtime_core_program::Text;
 
 use super::mounts::Mounts;
-use super::namespaces::{MOUNT, Namespaces, UTS};
+use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, devices, hooks, laws};
@@ -17,6 +17,7 @@ use crate::facts::cgroup::HierarchyKind;
 use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
+use crate::spec::capability::{self, CapabilityMasks};
 use crate::spec::{LoadedSpec, check};
 use crate::state::Status;
 
@@ -114,6 +115,9 @@ impl Plan {
         let given = Given::at_create(request, linux);
         let program = Program::of(process, given, &namespaces, filter.as_ref());
         refuse_unbuilt(loaded, facts)?;
+        if !namespaces.has(USER) {
+            check_capabilities(process, facts)?;
+        }
 
         let mut schedule = Schedule::default();
         schedule.parent(
@@ -366,6 +370,27 @@ pub(super) fn tell_pid(schedule: &mut Schedule, pidfd_socket: Option<&Path>, pid
     if let Some(path) = pid_file {
         schedule.parent(ParentStep::PidFile { path: shown(path) }, "(--pid-file)");
     }
+}
+
+/// Nobody can hand out a capability that he lacks; in a user namespace of its own the container has them all.
+fn check_capabilities(process: &Process, facts: &HostFacts) -> Result<()> {
+    let masks = CapabilityMasks::of(process.capabilities().as_ref());
+    let missing = (masks.permitted | masks.effective | masks.inheritable) & !facts.capabilities;
+    let names: Vec<_> = (0..=capability::LAST)
+        .filter(|number| missing & 1 << number != 0)
+        .filter_map(capability::name)
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(Error::spec(
+        "process.capabilities",
+        format!(
+            "unable to apply caps: the caller itself lacks {}",
+            names.join(", ")
+        ),
+    )
+    .with_kind(ErrorKind::Permission))
 }
 
 /// Fields that this version cannot honour yet are refused, not ignored.

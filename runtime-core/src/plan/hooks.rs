@@ -65,7 +65,7 @@ pub struct PlannedHook {
     pub position: usize,
     /// The program, an absolute path.
     pub path: String,
-    /// All arguments, argv[0] first; empty: the path alone.
+    /// All arguments, `argv[0]` first; empty: the path alone.
     pub args: Vec<String>,
     /// The whole environment: nothing is inherited (CVE-2025-23266).
     pub env: Vec<String>,

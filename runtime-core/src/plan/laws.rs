@@ -6,9 +6,12 @@
 use super::Plan;
 use super::schedule::{Action, ParentStep, Step};
 
+/// Gives the line that breaks the law.
+type Law = fn(&Plan) -> Option<usize>;
+
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, fn(&Plan) -> Option<usize>); 11] = [
+    let laws: [(&str, Law); 11] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",

@@ -306,7 +306,7 @@ impl Namespaces {
 
     fn write_maps(&self, schedule: &mut Schedule) {
         let single_own = |maps: &[IdMap]| maps.len() == 1 && maps.iter().all(|map| map.size == 1);
-        let helpers = !self.privileged && !(single_own(&self.uids) && single_own(&self.gids));
+        let helpers = !(self.privileged || single_own(&self.uids) && single_own(&self.gids));
         let deny_setgroups = !self.privileged && !helpers;
         let maps = ParentStep::WriteIdMaps {
             uids: self.uids.clone(),

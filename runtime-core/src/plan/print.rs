@@ -8,7 +8,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::Plan;
 use super::namespaces::name_of;
-use super::schedule::{Action, Line, ParentStep, Step};
+use super::schedule::{Action, FdName, Line, ParentStep, Step};
 
 impl Plan {
     /// One line of text for each step: number, actor, what it does, where that comes from; then the warnings.
@@ -229,7 +229,10 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
                 String::from_utf8_lossy(offsets).trim_end()
             )
         }
-        Step::JoinCgroup { tasks } => write!(f, "join cgroup {}", serde_json::json!(tasks)),
+        Step::JoinCgroup {
+            tasks: FdName::Tasks(name),
+        } => write!(f, "join cgroup {name}"),
+        Step::JoinCgroup { .. } => f.write_str("join no cgroup"),
         Step::WriteSelf { path, value } => write!(f, "write {:?} to {path}", String::from_utf8_lossy(value)),
         Step::Propagation { path, flags } => write!(f, "make {path} {}", propagation(*flags)),
         Step::OpenRoot { path, clone, .. } => {

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use procfs::FromRead;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
@@ -73,8 +74,7 @@ fn stat(pid: i32) -> Result<Option<(u64, char)>> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
         Err(error) => return Err(Error::os(format!("open({path:?})"), error)),
     };
-    let stat = parse_stat(&text);
-    stat.map(Some).ok_or_else(|| {
+    parse(&text).map(Some).ok_or_else(|| {
         Error::new(
             crate::error::ErrorKind::System,
             format!("{path} is not as proc_pid_stat(5) says"),
@@ -82,13 +82,9 @@ fn stat(pid: i32) -> Result<Option<(u64, char)>> {
     })
 }
 
-/// The name in the second field may hold spaces and parentheses: fields count from the last parenthesis.
-fn parse_stat(text: &[u8]) -> Option<(u64, char)> {
-    let text = String::from_utf8_lossy(text);
-    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some((start_time, state))
+fn parse(text: &[u8]) -> Option<(u64, char)> {
+    let stat = procfs::process::Stat::from_read(text).ok()?;
+    Some((stat.starttime, stat.state))
 }
 
 #[cfg(test)]
@@ -109,6 +105,6 @@ mod tests {
     #[test]
     fn names_with_parentheses() {
         let text = b"7 (a) b) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0";
-        assert_eq!(parse_stat(text), Some((4242, 'S')));
+        assert_eq!(parse(text), Some((4242, 'S')));
     }
 }

@@ -1,7 +1,7 @@
 //! `linux.seccomp` compiled into a classic BPF program, in the parent, before anything is started.
 //!
 //! [`compile`] is pure but for an anonymous memory file: the same profile on the same machine gives the same bytes, so
-//! a cache by profile can be put around it. libseccomp makes the program; [`enosys`] puts a few instructions before it.
+//! a cache by profile can be put around it. libseccomp makes the program; `enosys` puts a few instructions before it.
 //! Nothing is loaded into a kernel here, no_new_privs is not touched, and the notification socket is not this module's.
 
 mod check;

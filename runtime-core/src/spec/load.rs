@@ -1,8 +1,8 @@
 //! Reading a configuration: one file, read once through one descriptor, into `oci_spec::runtime::Spec`.
 //!
-//! The document is parsed into a JSON tree, tidied ([`super::normalize`]: unknown fields and capabilities become
+//! The document is parsed into a JSON tree, tidied (`normalize`: unknown fields and capabilities become
 //! warnings, the spellings that oci-spec has wrong are bridged) and then typed, so that every error names its field.
-//! What the document *means* is judged in [`super::check`]; no default is filled in here.
+//! What the document *means* is judged in [`check`](mod@super::check); no default is filled in here.
 
 use super::normalize::normalize;
 use super::shape::{PROCESS, RESOURCES, ROOT};

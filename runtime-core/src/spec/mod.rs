@@ -1,7 +1,7 @@
 //! The configuration: config.json read into typed data, and everything that can be said about it without a host.
 //!
 //! [`LoadedSpec`] is what the rest of the library plans from. Loading ([`load`]) is the only part that touches a file,
-//! and it touches one. Checking ([`check`]), mount options ([`mount_options`]), capability sets ([`capability`]) and the
+//! and it touches one. Checking ([`check`](mod@check)), mount options ([`mount_options`]), capability sets ([`capability`]) and the
 //! default configuration ([`default`]) are pure. Nothing here asks what the host can do and nothing here decides how a
 //! container is made; that is the plan's work.
 

@@ -14,7 +14,7 @@ pub(super) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
     unsafe {
         asm!(
             "syscall",
-            inlateout("rax") number as isize => result,
+            inlateout("rax") number => result,
             in("rdi") args[0], in("rsi") args[1], in("rdx") args[2],
             in("r10") args[3], in("r8") args[4], in("r9") args[5],
             lateout("rcx") _, lateout("r11") _,
@@ -49,7 +49,7 @@ pub(super) unsafe fn clone3_call(
             "call r12",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => result,
+            inlateout("rax") libc::SYS_clone3 => result,
             in("rdi") args, in("rsi") size,
             in("r12") function, in("r13") argument,
             lateout("rcx") _, lateout("r11") _,

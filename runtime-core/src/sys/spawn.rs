@@ -21,6 +21,20 @@ const INTO_CGROUP: u64 = 0x2_0000_0000;
 const EMPTY_PATH: usize = libc::AT_EMPTY_PATH.cast_unsigned() as usize;
 const LAST_CAPABILITY: usize = 63;
 
+/// A number as a register holds it: sign-extended, as the kernel expects of a negative descriptor.
+const fn register(number: i32) -> usize {
+    (number as isize).cast_unsigned()
+}
+
+/// The errno of a kernel's answer that is none of its values.
+fn errno_of(result: isize) -> i32 {
+    i32::try_from(result).map_or(libc::EINVAL, |result| -result)
+}
+
+fn clone_flags(flags: i32) -> u64 {
+    u64::from(flags.cast_unsigned())
+}
+
 /// struct clone_args of clone3(2), the version with a cgroup.
 #[repr(C, align(8))]
 #[derive(Default)]
@@ -55,6 +69,16 @@ pub(crate) struct Start<'a> {
 /// The most arguments that init is given.
 pub(crate) const MAX_ARGS: usize = 4;
 
+/// A call that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}: {source}")]
+pub(crate) struct Refused {
+    /// Its name.
+    pub(crate) call: &'static str,
+    /// Its errno.
+    pub(crate) source: io::Error,
+}
+
 /// A started process.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -78,8 +102,8 @@ struct InitBlock {
 /// Starts init and returns when its image has been executed.
 ///
 /// # Errors
-/// What clone3(2) or execveat(2) said; the text before the colon names the call.
-pub(crate) fn init(start: &Start<'_>) -> Result<Child, (&'static str, io::Error)> {
+/// What clone3(2) or execveat(2) said.
+pub(crate) fn init(start: &Start<'_>) -> Result<Child, Refused> {
     let mut argv = [ptr::null(); MAX_ARGS + 1];
     for (slot, arg) in argv.iter_mut().zip(start.args).take(MAX_ARGS) {
         *slot = arg.as_ptr();
@@ -87,7 +111,7 @@ pub(crate) fn init(start: &Start<'_>) -> Result<Child, (&'static str, io::Error)
     let mut block = InitBlock {
         image: start.image.as_raw_fd(),
         // exec in a user namespace without maps would drop all capabilities, but for ambient ones.
-        ambient: start.namespaces & libc::CLONE_NEWUSER.cast_unsigned() as u64 != 0,
+        ambient: start.namespaces & clone_flags(libc::CLONE_NEWUSER) != 0,
         keep: start.keep.as_ptr(),
         keep_len: start.keep.len(),
         argv,
@@ -95,8 +119,7 @@ pub(crate) fn init(start: &Start<'_>) -> Result<Child, (&'static str, io::Error)
     };
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
-        flags: start.namespaces
-            | (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD).cast_unsigned() as u64,
+        flags: start.namespaces | clone_flags(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD),
         pidfd: ptr::from_mut(&mut pidfd).expose_provenance() as u64,
         exit_signal: libc::SIGCHLD.cast_unsigned().into(),
         ..CloneArgs::default()
@@ -111,13 +134,19 @@ pub(crate) fn init(start: &Start<'_>) -> Result<Child, (&'static str, io::Error)
     let result = unsafe { clone_and_call(&args, init_child, ptr::from_mut(&mut block).cast()) };
     let pid = i32::try_from(result).unwrap_or(-1);
     if pid < 0 {
-        return Err(("clone3", io::Error::from_raw_os_error(-pid)));
+        return Err(Refused {
+            call: "clone3",
+            source: io::Error::from_raw_os_error(-pid),
+        });
     }
     // SAFETY: the kernel stored a new descriptor of this process there, which nothing else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     if block.errno != 0 {
         reap(pid);
-        return Err(("execveat", io::Error::from_raw_os_error(block.errno)));
+        return Err(Refused {
+            call: "execveat",
+            source: io::Error::from_raw_os_error(block.errno),
+        });
     }
     Ok(Child { pid, pidfd })
 }
@@ -135,14 +164,17 @@ unsafe extern "C" fn init_child(block: *mut u8) -> ! {
         let mut at = 0;
         while at < (*block).keep_len {
             let fd = (*block).keep.add(at).read();
-            syscall(libc::SYS_fcntl, [fd as usize, libc::F_SETFD as usize, 0, 0, 0, 0]);
+            syscall(
+                libc::SYS_fcntl,
+                [register(fd), register(libc::F_SETFD), 0, 0, 0, 0],
+            );
             at += 1;
         }
         let environment: [*const libc::c_char; 1] = [ptr::null()];
         let result = syscall(
             libc::SYS_execveat,
             [
-                (*block).image as usize,
+                register((*block).image),
                 c"".as_ptr().expose_provenance(),
                 (&raw const (*block).argv).expose_provenance(),
                 environment.as_ptr().expose_provenance(),
@@ -150,7 +182,7 @@ unsafe extern "C" fn init_child(block: *mut u8) -> ! {
                 0,
             ],
         );
-        (*block).errno = -(result as i32);
+        (*block).errno = errno_of(result);
         exit(127)
     }
 }
@@ -222,12 +254,12 @@ struct TreeBlock {
 /// copy of the mount.
 ///
 /// # Errors
-/// What setns(2) or open_tree(2) said, with the name of the call.
+/// What setns(2) or open_tree(2) said.
 pub(crate) fn open_tree_elsewhere(
     process: BorrowedFd<'_>,
     path: &CStr,
     flags: u32,
-) -> Result<OwnedFd, (&'static str, io::Error)> {
+) -> Result<OwnedFd, Refused> {
     let mut block = TreeBlock {
         process: process.as_raw_fd(),
         path: path.as_ptr(),
@@ -238,14 +270,17 @@ pub(crate) fn open_tree_elsewhere(
     // The descriptor table is shared, so that the new descriptor is the caller's; the filesystem information is not, as
     // setns(2) into a mount namespace demands. Without an exit signal no waiter of the caller sees this child.
     let args = CloneArgs {
-        flags: (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES).cast_unsigned() as u64,
+        flags: clone_flags(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES),
         ..CloneArgs::default()
     };
     // SAFETY: as in `init`.
     let pid = unsafe { clone_and_call(&args, tree_child, ptr::from_mut(&mut block).cast()) };
     let pid = i32::try_from(pid).unwrap_or(-1);
     if pid < 0 {
-        return Err(("clone3", io::Error::from_raw_os_error(-pid)));
+        return Err(Refused {
+            call: "clone3",
+            source: io::Error::from_raw_os_error(-pid),
+        });
     }
     reap(pid);
     match i32::try_from(block.result) {
@@ -253,9 +288,15 @@ pub(crate) fn open_tree_elsewhere(
         Ok(fd) if fd >= 0 && block.joined => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         Ok(errno) => {
             let call = if block.joined { "open_tree" } else { "setns" };
-            Err((call, io::Error::from_raw_os_error(-errno)))
+            Err(Refused {
+                call,
+                source: io::Error::from_raw_os_error(-errno),
+            })
         }
-        Err(_) => Err(("open_tree", io::Error::from_raw_os_error(libc::EINVAL))),
+        Err(_) => Err(Refused {
+            call: "open_tree",
+            source: io::Error::from_raw_os_error(libc::EINVAL),
+        }),
     }
 }
 
@@ -265,10 +306,10 @@ unsafe extern "C" fn tree_child(block: *mut u8) -> ! {
     let block = block.cast::<TreeBlock>();
     // SAFETY: as in `init_child`.
     unsafe {
-        let namespace = libc::CLONE_NEWNS as usize;
+        let namespace = register(libc::CLONE_NEWNS);
         let result = syscall(
             libc::SYS_setns,
-            [(*block).process as usize, namespace, 0, 0, 0, 0],
+            [register((*block).process), namespace, 0, 0, 0, 0],
         );
         if result < 0 {
             (*block).result = result;
@@ -278,7 +319,7 @@ unsafe extern "C" fn tree_child(block: *mut u8) -> ! {
         (*block).result = syscall(
             libc::SYS_open_tree,
             [
-                libc::AT_FDCWD as usize,
+                register(libc::AT_FDCWD),
                 (*block).path.expose_provenance(),
                 (*block).flags,
                 0,

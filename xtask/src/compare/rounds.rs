@@ -136,6 +136,8 @@ pub(crate) struct Stage {
     pub(crate) ends: PathBuf,
     /// Bundle of a container that stays.
     pub(crate) stays: PathBuf,
+    /// This program built for release, whose own memory hides less.
+    pub(crate) sampler: PathBuf,
     /// The core that everything is pinned to.
     pub(crate) core: usize,
 }
@@ -148,7 +150,8 @@ impl Stage {
             contestants.retain(|contestant| match self.turn(contestant) {
                 Ok(_) => true,
                 Err(error) => {
-                    reasons.push(error);
+                    // Some runtimes add a page of stack trace.
+                    reasons.push(error.lines().next().unwrap_or_default().to_owned());
                     false
                 }
             });
@@ -208,7 +211,7 @@ impl Stage {
                 .into_iter()
                 .chain(arguments)
                 .collect();
-            let sample = take(self.core, &contestant.path, &words)
+            let sample = take(&self.sampler, self.core, &contestant.path, &words)
                 .map_err(|error| format!("{}: {}: {error}", contestant.name, operation.name()))?;
             measured.push(Measured {
                 runtime: contestant.name.clone(),

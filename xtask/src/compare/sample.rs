@@ -42,7 +42,7 @@ pub(crate) fn last_core() -> Result<usize, String> {
 ///
 /// # Errors
 /// The command cannot be run, or failed: its own words were on stderr.
-pub(crate) fn sample(words: &[&str]) -> Outcome {
+pub(crate) fn measure(words: &[&str]) -> Outcome {
     let [core, program, arguments @ ..] = words else {
         return Err(format!("{NAME} CORE PROGRAM [ARGUMENT]... is for bench alone"));
     };
@@ -59,20 +59,41 @@ pub(crate) fn sample(words: &[&str]) -> Outcome {
     if !status.success() {
         return Err(format!("{program} {} ended with {status}", arguments.join(" ")));
     }
-    let peak = |who| getrusage(who).map(|usage| usage.max_rss());
-    let children = peak(UsageWho::RUSAGE_CHILDREN).map_err(|errno| format!("getrusage: {errno}"))?;
-    let own = peak(UsageWho::RUSAGE_SELF).map_err(|errno| format!("getrusage: {errno}"))?;
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|errno| format!("getrusage: {errno}"))?;
+    let (children, own) = (usage.max_rss(), own_peak()?);
     println!("{nanos} {children} {own}");
     Ok(true)
 }
 
-/// Measures one command through such a process.
+/// The peak of this process since its execve, in KiB. RUSAGE_SELF would count its parent in, as execve(2) keeps the old
+/// number.
+fn own_peak() -> Result<u64, String> {
+    let status =
+        std::fs::read_to_string("/proc/self/status").map_err(|error| format!("own status: {error}"))?;
+    status
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("VmHWM:")?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse()
+                .ok()
+        })
+        .ok_or_else(|| "own status has no VmHWM".to_owned())
+}
+
+/// Measures one command through such a process; `sampler` is this program in its smallest form.
 ///
 /// # Errors
 /// What the process said on stderr, the command's own words among it.
-pub(crate) fn take(core: usize, program: &Path, arguments: &[&str]) -> Result<Sample, String> {
-    let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
-    let mut command = Command::new(own);
+pub(crate) fn take(
+    sampler: &Path,
+    core: usize,
+    program: &Path,
+    arguments: &[&str],
+) -> Result<Sample, String> {
+    let mut command = Command::new(sampler);
     command
         .arg(NAME)
         .arg(core.to_string())
@@ -117,9 +138,14 @@ mod tests {
     }
 
     #[test]
+    fn the_own_peak_is_known() {
+        assert!((100..1_000_000).contains(&own_peak().unwrap()));
+    }
+
+    #[test]
     fn a_sample_needs_a_core_and_a_program() {
-        assert!(sample(&[]).is_err());
-        assert!(sample(&["0"]).is_err());
-        assert!(sample(&["none", "/bin/true"]).is_err());
+        assert!(measure(&[]).is_err());
+        assert!(measure(&["0"]).is_err());
+        assert!(measure(&["none", "/bin/true"]).is_err());
     }
 }

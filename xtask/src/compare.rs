@@ -4,7 +4,7 @@
 //!
 //! All runtimes take part in one run, one after the other within each round, and the order rotates from round to
 //! round: what else the host does then hits all of them alike. Every command is started by a small process of its own
-//! ([`sample`]), which is pinned to one core, takes the time and reports the peak memory of what it waited for.
+//! ([`measure`]), which is pinned to one core, takes the time and reports the peak memory of what it waited for.
 
 mod figures;
 mod options;
@@ -18,7 +18,7 @@ use rounds::{Contestant, Stage};
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub(crate) use sample::{NAME as SAMPLE, sample};
+pub(crate) use sample::{NAME as SAMPLE, measure};
 
 /// Rounds that are thrown away.
 const WARM_UP: usize = 3;
@@ -30,6 +30,13 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         return Err("bench: has to run as root, so that all runtimes do the same work".to_owned());
     }
     host::install(&host::Need::ALL)?;
+    steps::must(&mut cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "xtask",
+    ]))?;
     steps::must(&mut cargo(&[
         "build",
         "--release",
@@ -49,6 +56,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     let stage = Stage {
         ends: scratch.join("true"),
         stays: scratch.join("sleep"),
+        sampler: release.join("xtask"),
         core: sample::last_core()?,
     };
     steps::must(&mut bundle::make(&release, &stage.ends, &["/bin/true"]))?;

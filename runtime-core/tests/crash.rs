@@ -1,0 +1,250 @@
+//! The crash rule: a runtime that is killed at any moment of create leaves something that another process can see the
+//! state of and delete completely.
+//!
+//! The victim is this test binary once more, told by an environment variable what to do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod sandbox;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use runtime_core::spec::LoadedSpec;
+use runtime_core::{CgroupDriver, ContainerId, CreateRequest, ErrorKind, Runtime, Status};
+use sandbox::{Sandbox, eventually, sandbox};
+use serde_json::{Value, json};
+
+const VICTIM: &str = "RUNTIME_CORE_TEST_VICTIM";
+
+/// What the victim does: says that it begins, and creates the container of the bundle. Without the variable it is no
+/// test and passes.
+#[test]
+fn victim() {
+    let Some(dir) = std::env::var_os(VICTIM).map(PathBuf::from) else {
+        return;
+    };
+    let spec = LoadedSpec::from_bundle(&dir.join("bundle"), "config.json").unwrap();
+    let mut runtime = Runtime::new(dir.join("state"));
+    if dir.join("no-cgroup").exists() {
+        runtime = runtime.cgroup_driver(CgroupDriver::Disabled);
+    }
+    let request = CreateRequest::new("victim".parse().unwrap(), dir.join("bundle"), spec);
+    println!("\nbegin");
+    std::io::stdout().flush().unwrap();
+    let _container = runtime.create(request).unwrap();
+    println!("\ncreated");
+    std::io::stdout().flush().unwrap();
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+fn id() -> ContainerId {
+    "victim".parse().unwrap()
+}
+
+/// Starts the victim and waits until it begins.
+fn victim_begins(place: &Sandbox, config: &Value) -> Child {
+    place.out();
+    std::fs::write(place.bundle().join("config.json"), config.to_string()).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "victim", "--nocapture", "--test-threads", "1"])
+        .env(VICTIM, place.dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while lines.next().unwrap().unwrap() != "begin" {}
+    // Keep reading, so that the victim never stops at a full pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Processes of the host that are in a cgroup of the sandbox, or whose command line holds the marker.
+fn processes(marker: &str) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| {
+        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        let line = read("cmdline").replace('\0', " ");
+        (read("cgroup").contains(marker) || line.contains(marker))
+            .then(|| format!("{:?} {line}", entry.file_name()))
+    })
+    .collect()
+}
+
+/// A second runtime cleans up.
+fn clean_up_and_check(place: &Sandbox, marker: &str) {
+    let runtime = place.runtime();
+    runtime.delete(&id(), true).unwrap();
+    assert_eq!(place.remains("victim"), Vec::<PathBuf>::new());
+    eventually("the end of all processes", || processes(marker).is_empty());
+    assert_eq!(
+        runtime.delete(&id(), false).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+fn marker(place: &Sandbox) -> String {
+    place.dir().file_name().unwrap().to_string_lossy().into_owned()
+}
+
+#[test]
+fn killed_while_a_hook_runs() {
+    let Some(place) = sandbox("killed_while_a_hook_runs") else {
+        return;
+    };
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let reached = place.out().join(kind);
+        let mut config = place.config("victim", &["/bin/sleep", "1000"]);
+        let script = format!("echo > {}; exec sleep 3", reached.display());
+        config["hooks"] =
+            json!({kind: [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]});
+        let child = victim_begins(&place, &config);
+        eventually("the hook", || reached.exists());
+        let seen = place.runtime().container(&id()).unwrap();
+        assert_eq!(seen.status().unwrap(), Status::Creating, "{kind}");
+        kill(child);
+        let seen = place.runtime().container(&id()).unwrap();
+        assert_eq!(seen.status().unwrap(), Status::Stopped, "{kind}");
+        assert_eq!(seen.state().unwrap().pid, 0);
+        clean_up_and_check(&place, &marker(&place));
+    }
+}
+
+#[test]
+fn killed_after_create_the_container_is_created() {
+    let Some(place) = sandbox("killed_after_create_the_container_is_created") else {
+        return;
+    };
+    let config = place.config("victim", &["/bin/sleep", "1000"]);
+    let child = victim_begins(&place, &config);
+    eventually("the container", || {
+        place
+            .runtime()
+            .container(&id())
+            .is_ok_and(|container| container.status().unwrap() == Status::Created)
+    });
+    kill(child);
+    let mut container = place.runtime().container(&id()).unwrap();
+    assert_eq!(container.status().unwrap(), Status::Created);
+    container.start().unwrap();
+    assert_eq!(container.status().unwrap(), Status::Running);
+    clean_up_and_check(&place, &marker(&place));
+}
+
+/// Moments that no hook marks: the victim is killed after growing delays, from before its first call to behind its last.
+fn killed_at_many_moments(place: &Sandbox) {
+    let config = place.config("victim", &["/bin/sleep", "1000"]);
+    let mut seen = std::collections::BTreeMap::new();
+    for step in 0..40u64 {
+        let child = victim_begins(place, &config);
+        std::thread::sleep(Duration::from_micros(step * step * 18));
+        kill(child);
+        let what = match place.runtime().container(&id()) {
+            Ok(container) => container.status().unwrap().as_str(),
+            Err(error) if error.kind() == ErrorKind::NotFound => "nothing",
+            Err(error) => panic!("{error}"),
+        };
+        *seen.entry(what).or_insert(0) += 1;
+        assert_ne!(what, "creating", "its creator is dead");
+        clean_up_and_check(place, &marker(place));
+    }
+    eprintln!("what was found: {seen:?}");
+}
+
+#[test]
+fn killed_at_many_moments_with_cgroups() {
+    let Some(place) = sandbox("killed_at_many_moments_with_cgroups") else {
+        return;
+    };
+    killed_at_many_moments(&place);
+}
+
+/// Without a cgroup only the record and the end of the report socket lead to init.
+#[test]
+fn killed_at_many_moments_without_cgroups() {
+    let Some(place) = sandbox("killed_at_many_moments_without_cgroups") else {
+        return;
+    };
+    std::fs::write(place.dir().join("no-cgroup"), "").unwrap();
+    let inits = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let ours = place.rootfs();
+        all.filter(|entry| {
+            let mounts = std::fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
+            // The container's root, or a mount namespace that still has the host's root and our mounts in it.
+            mounts.lines().any(|line| line.contains(&*ours.to_string_lossy()))
+        })
+        .count()
+    };
+    killed_at_many_moments(&place);
+    eventually("the end of every init", || inits() == 0);
+}
+
+/// A directory without a record: the runtime was killed between its first two calls.
+#[test]
+fn a_directory_without_a_record() {
+    let Some(place) = sandbox("a_directory_without_a_record") else {
+        return;
+    };
+    let runtime = place.runtime();
+    std::fs::create_dir_all(place.state().join("victim")).unwrap();
+    assert_eq!(runtime.container(&id()).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        runtime.delete(&id(), false).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert!(
+        place.state().join("victim").exists(),
+        "it may be a create that has just begun"
+    );
+    runtime.delete(&id(), true).unwrap();
+    assert!(!place.state().join("victim").exists());
+}
+
+#[test]
+fn a_damaged_record_and_one_of_another_version() {
+    let Some(place) = sandbox("a_damaged_record_and_one_of_another_version") else {
+        return;
+    };
+    let runtime = place.runtime();
+    for text in [
+        "",
+        "{",
+        "{\"version\": 2}",
+        "[]",
+        "{\"version\": 1, \"id\": \"victim\"}",
+    ] {
+        std::fs::create_dir_all(place.state().join("victim")).unwrap();
+        std::fs::write(place.state().join("victim/state.json"), text).unwrap();
+        assert_eq!(
+            runtime.container(&id()).unwrap_err().kind(),
+            ErrorKind::State,
+            "{text}"
+        );
+        assert_eq!(
+            runtime.delete(&id(), false).unwrap_err().kind(),
+            ErrorKind::State,
+            "{text}"
+        );
+        let all = runtime.containers().unwrap();
+        assert!(
+            matches!(all.as_slice(), [(name, Err(_))] if name == "victim"),
+            "the list goes on"
+        );
+        runtime.delete(&id(), true).unwrap();
+        assert!(!place.state().join("victim").exists());
+    }
+}
