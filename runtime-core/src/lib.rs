@@ -14,6 +14,7 @@ mod id;
 mod init_image;
 mod launch;
 mod lower;
+mod netlink;
 mod ops;
 pub mod plan;
 mod record;

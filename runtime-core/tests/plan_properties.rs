@@ -396,6 +396,16 @@ fn linux() -> impl Strategy<Value = Value> {
     );
     let cgroup =
         maybe(select(vec!["/box/one", "relative", "", "a.slice:b:c", "/../up"]).prop_map(Value::from));
+    let names = vec!["eth0", "eth1", "eth%d", "a/b", "lo", "", "sixteen-bytes-xx"];
+    let renamed = maybe(select(names.clone()).prop_map(Value::from));
+    let net_devices = maybe(vec((select(names), renamed), 0..4).prop_map(|list| {
+        let device = |name| object(vec![("name", name)]);
+        Value::Object(
+            list.into_iter()
+                .map(|(name, new)| (name.to_owned(), device(new)))
+                .collect(),
+        )
+    }));
     let personality = maybe(select(vec!["LINUX", "LINUX32"]).prop_map(|domain| json!({"domain": domain})));
     (
         (
@@ -414,12 +424,13 @@ fn linux() -> impl Strategy<Value = Value> {
             propagation,
             cgroup,
             personality,
+            net_devices,
         ),
     )
         .prop_map(
             |(
                 (list, uids, gids, nodes, seccomp, resources),
-                (masked, read_only, sysctl, offsets, propagation, cgroup, personality),
+                (masked, read_only, sysctl, offsets, propagation, cgroup, personality, net_devices),
             )| {
                 object(vec![
                     ("namespaces", list),
@@ -435,6 +446,7 @@ fn linux() -> impl Strategy<Value = Value> {
                     ("rootfsPropagation", propagation),
                     ("cgroupsPath", cgroup),
                     ("personality", personality),
+                    ("netDevices", net_devices),
                 ])
             },
         )
@@ -485,6 +497,7 @@ fn tame(mut config: Value) -> Value {
     let user_is_new = namespaces
         .iter()
         .any(|namespace| namespace["type"] == "user" && namespace.get("path").is_none());
+    let has_network = namespaces.iter().any(|namespace| namespace["type"] == "network");
     let linux = config["linux"].as_object_mut().unwrap();
     for field in ["uidMappings", "gidMappings"] {
         linux.remove(field);
@@ -497,6 +510,13 @@ fn tame(mut config: Value) -> Value {
     }
     for field in ["sysctl", "devices", "cgroupsPath", "timeOffsets", "resources"] {
         linux.remove(field);
+    }
+    // Devices with good names stay where they can move: half of the configurations have a network namespace.
+    if let Some(devices) = linux.get_mut("netDevices") {
+        *devices = json!({"eth1": {"name": "net%d"}, "eth0": {}});
+    }
+    if !has_network {
+        linux.remove("netDevices");
     }
     if linux
         .get("rootfsPropagation")
@@ -585,6 +605,13 @@ fn holds(plan: &Plan, request: &PlanRequest) -> Result<(), TestCaseError> {
         "also without a capabilities block"
     );
     prop_assert_eq!(count(|step| matches!(step, Step::User { .. })), 1);
+    let moved: Vec<_> = plan
+        .lines
+        .iter()
+        .filter(|line| matches!(line.action, Action::Parent(ParentStep::MoveNetDevice { .. })))
+        .map(|line| &line.from)
+        .collect();
+    prop_assert!(moved.is_sorted(), "devices move in one order: {:?}", moved);
     let spawns = plan
         .lines
         .iter()

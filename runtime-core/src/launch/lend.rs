@@ -26,7 +26,7 @@ pub(super) fn open(
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
-    let tree = sys::spawn::open_tree_elsewhere(init.pidfd.as_fd(), &path, flags.bits())
+    let tree = sys::elsewhere::open_tree(init.pidfd.as_fd(), &path, flags.bits())
         .map_err(|refused| Error::os(format!("{}({source:?})", refused.call), refused.source))?;
     if let Some(idmap) = idmap {
         let userns = if idmap.uids.is_empty() {

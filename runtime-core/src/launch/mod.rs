@@ -9,6 +9,7 @@ mod image;
 mod lend;
 mod link;
 mod maps;
+mod net_device;
 mod words;
 
 use std::ffi::CString;
@@ -156,6 +157,9 @@ impl<'a> Launch<'a> {
                 let init = self.init.as_ref().ok_or_else(no_init)?;
                 let tree = lend::open(init, source, *recursive, *nofollow, idmap.as_ref())?;
                 init.link.go(Some(tree.as_fd()))
+            }
+            ParentStep::MoveNetDevice { name, new_name } => {
+                net_device::move_in(self.init.as_ref().ok_or_else(no_init)?, name, new_name)
             }
             ParentStep::Hook { hook } => {
                 let pid = self.pid()?;

@@ -9,7 +9,7 @@ use super::mounts::Mounts;
 use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
-use super::{CgroupPlan, Plan, devices, hooks, laws};
+use super::{CgroupPlan, Plan, devices, hooks, laws, net_devices};
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
@@ -145,6 +145,7 @@ impl Plan {
             devices::fill(&mut schedule, spec, facts, &namespaces)?;
         }
         mounts.prepare_protection(&mut schedule);
+        net_devices::move_in(&mut schedule, spec, request, &namespaces)?;
         hooks::runtime(&mut schedule, spec);
         hooks::container(&mut schedule, spec, request, mounts.rootfs())?;
         mounts.change_root(&mut schedule)?;
@@ -160,11 +161,10 @@ impl Plan {
 
         program.created(&mut schedule, request.start_by);
         hand_over(&mut schedule, request);
-        program.execute(&mut schedule)?;
-        // Hooks of the container run under its filter: they stand before Exec, behind Seccomp.
-        let exec = schedule.lines.pop();
+        // Hooks of the container run under its filter.
+        program.late_filter(&mut schedule);
         hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
-        schedule.lines.extend(exec);
+        program.execute(&mut schedule)?;
 
         warnings.extend(program.unraisable());
         let mut plan = Self {
@@ -408,12 +408,6 @@ fn refuse_unbuilt(loaded: &LoadedSpec, facts: &HostFacts) -> Result<()> {
     }
     if linux.is_some_and(|linux| linux.memory_policy().is_some()) {
         return unsupported("linux.memoryPolicy", "memory policies are not supported yet");
-    }
-    if linux
-        .and_then(|linux| linux.net_devices().as_ref())
-        .is_some_and(|devices| !devices.is_empty())
-    {
-        return unsupported("linux.netDevices", "moving network devices is not supported yet");
     }
     Ok(())
 }

@@ -139,6 +139,7 @@ impl Plan {
         affinity.last(&mut schedule);
         program.identity(&mut schedule)?;
         program.drop_privileges(&mut schedule)?;
+        program.late_filter(&mut schedule);
         program.execute(&mut schedule)?;
         schedule.parent(ParentStep::AwaitExec, "(exec)");
         tell_pid(

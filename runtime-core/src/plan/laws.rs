@@ -11,7 +11,7 @@ type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 11] = [
+    let laws: [(&str, Law); 12] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -20,6 +20,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
         (
             "init waits exactly where the parent answers (both halves of a handshake)",
             handshakes_pair,
+        ),
+        (
+            "network devices move while init waits in its last namespaces, before any hook",
+            devices_move_to_waiting_init,
         ),
         (
             "stray descriptors are closed before anything else (CVE-2024-21626)",
@@ -111,6 +115,7 @@ fn record_first(plan: &Plan) -> Option<usize> {
                     | ParentStep::DeviceRules { .. }
                     | ParentStep::Listen
                     | ParentStep::WriteIdMaps { .. }
+                    | ParentStep::MoveNetDevice { .. }
             )
         });
     }
@@ -162,6 +167,25 @@ fn handshakes_pair(plan: &Plan) -> Option<usize> {
         }
     }
     waiting.then_some(plan.lines.len())
+}
+
+fn devices_move_to_waiting_init(plan: &Plan) -> Option<usize> {
+    let first = parent_position(plan, |step| matches!(step, ParentStep::MoveNetDevice { .. }))?;
+    let mut waiting = false;
+    let mut hooked = false;
+    for (number, line) in plan.lines.iter().enumerate() {
+        match &line.action {
+            Action::Parent(ParentStep::MoveNetDevice { .. }) if !waiting || hooked => return Some(number),
+            Action::Init(Step::Join { .. } | Step::Unshare { .. } | Step::Fork {}) if number > first => {
+                return Some(number);
+            }
+            Action::Parent(ParentStep::Hook { .. }) | Action::Init(Step::Hook { .. }) => hooked = true,
+            Action::Init(step) => waiting = matches!(step, Step::Sync {}),
+            Action::Parent(ParentStep::Release) => waiting = false,
+            Action::Parent(_) => {}
+        }
+    }
+    None
 }
 
 fn stray_descriptors_first(plan: &Plan) -> Option<usize> {

@@ -14,6 +14,7 @@ mod hooks;
 pub mod laws;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod print;
 mod process;
 mod schedule;

@@ -182,6 +182,12 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
                 if idmap.is_some() { ", ids mapped," } else { "" }
             )
         }
+        ParentStep::MoveNetDevice { name, new_name } if name == new_name => {
+            write!(f, "move network device {name} to init")
+        }
+        ParentStep::MoveNetDevice { name, new_name } => {
+            write!(f, "move network device {name} to init as {new_name}")
+        }
         ParentStep::Hook { hook } => {
             write!(
                 f,

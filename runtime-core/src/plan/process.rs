@@ -289,6 +289,12 @@ impl<'a> Program<'a> {
 
     /// Who the program is: everything between the finished root and the loss of privileges.
     pub(super) fn identity(&self, schedule: &mut Schedule) -> Result<()> {
+        self.settings(schedule)?;
+        self.user(schedule)
+    }
+
+    /// What holds for the process whoever it becomes.
+    fn settings(&self, schedule: &mut Schedule) -> Result<()> {
         let process = self.process;
         if !self.given.no_new_keyring {
             let name = format!("_ses.{}", self.given.id);
@@ -334,6 +340,12 @@ impl<'a> Program<'a> {
             };
             schedule.init(Step::Personality { persona }, "linux.personality");
         }
+        Ok(())
+    }
+
+    /// User, groups, and what must be done on the border between two users.
+    fn user(&self, schedule: &mut Schedule) -> Result<()> {
+        let process = self.process;
         let user = process.user();
         let masks = CapabilityMasks::of(process.capabilities().as_ref());
         let cwd = text("process.cwd", &process.cwd().to_string_lossy())?;
@@ -446,11 +458,15 @@ impl<'a> Program<'a> {
         schedule.init(Step::WaitStart { listener }, "(start)");
     }
 
-    /// From start to the program.
-    pub(super) fn execute(&self, schedule: &mut Schedule) -> Result<()> {
+    /// The filter, where it needs no privilege: then it goes in as late as possible.
+    pub(super) fn late_filter(&self, schedule: &mut Schedule) {
         if self.no_new_privileges() {
             self.seccomp(schedule);
         }
+    }
+
+    /// The program itself.
+    pub(super) fn execute(&self, schedule: &mut Schedule) -> Result<()> {
         let args = self.process.args().as_deref().unwrap_or_default();
         schedule.init(
             Step::Exec {

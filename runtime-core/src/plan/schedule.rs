@@ -117,6 +117,15 @@ pub enum ParentStep {
         /// Whose ids the mount shows.
         idmap: Option<LentIdMap>,
     },
+    /// Move a network device of the caller's network namespace into init's, with its permanent global addresses, and
+    /// set it up there. It is not moved back: what the kernel does when the namespace ends is what happens, also after
+    /// a failure.
+    MoveNetDevice {
+        /// Its name in the caller's namespace.
+        name: String,
+        /// Its name in the container; `%d` stands for the first free number.
+        new_name: String,
+    },
     /// Run a hook in the runtime's namespaces.
     Hook {
         /// The hook.

@@ -1,6 +1,6 @@
-//! Starting init, and doing one call in another mount namespace: the two places where a process is made.
+//! Starting init. Here and in `elsewhere.rs`, which borrows from here, processes are made; nowhere else.
 //!
-//! Both children share the caller's memory (CLONE_VM) and stop the calling thread until they are done (CLONE_VFORK):
+//! Both sorts of children share the caller's memory (CLONE_VM) and stop the calling thread until they are done (CLONE_VFORK):
 //! the cost does not grow with the caller's memory, and no lock, allocator or thread-local of the caller is touched,
 //! because the child makes raw system calls only, on memory that was prepared before. All signals are blocked around
 //! the clone, so that no handler of the caller can run in the child.
@@ -22,7 +22,7 @@ const EMPTY_PATH: usize = libc::AT_EMPTY_PATH.cast_unsigned() as usize;
 const LAST_CAPABILITY: usize = 63;
 
 /// A number as a register holds it: sign-extended, as the kernel expects of a negative descriptor.
-const fn register(number: i32) -> usize {
+pub(super) const fn register(number: i32) -> usize {
     (number as isize).cast_unsigned()
 }
 
@@ -38,7 +38,7 @@ fn clone_flags(flags: i32) -> u64 {
 /// struct clone_args of clone3(2), the version with a cgroup.
 #[repr(C, align(8))]
 #[derive(Default)]
-struct CloneArgs {
+pub(super) struct CloneArgs {
     flags: u64,
     pidfd: u64,
     child_tid: u64,
@@ -50,6 +50,16 @@ struct CloneArgs {
     set_tid: u64,
     set_tid_size: u64,
     cgroup: u64,
+}
+
+impl CloneArgs {
+    /// Nothing but these CLONE_* flags: no descriptor of the child, and no signal at its end.
+    pub(super) fn of(flags: i32) -> Self {
+        Self {
+            flags: clone_flags(flags),
+            ..Self::default()
+        }
+    }
 }
 
 /// What init is started with.
@@ -233,106 +243,15 @@ unsafe fn raise_ambient() {
 
 /// # Safety
 /// Only for a child that must not return.
-unsafe fn exit(code: usize) -> ! {
+pub(super) unsafe fn exit(code: usize) -> ! {
     loop {
         // SAFETY: ends this process; the loop is for the type only.
         unsafe { syscall(libc::SYS_exit, [code, 0, 0, 0, 0, 0]) };
     }
 }
 
-/// What [`open_tree_elsewhere`] does in the child.
-#[repr(C)]
-struct TreeBlock {
-    process: i32,
-    path: *const libc::c_char,
-    flags: usize,
-    result: isize,
-    joined: bool,
-}
-
-/// open_tree(2) of a path as the process behind `process` sees it, with the caller's own credentials; gives a detached
-/// copy of the mount.
-///
-/// # Errors
-/// What setns(2) or open_tree(2) said.
-pub(crate) fn open_tree_elsewhere(
-    process: BorrowedFd<'_>,
-    path: &CStr,
-    flags: u32,
-) -> Result<OwnedFd, Refused> {
-    let mut block = TreeBlock {
-        process: process.as_raw_fd(),
-        path: path.as_ptr(),
-        flags: flags as usize,
-        result: 0,
-        joined: false,
-    };
-    // The descriptor table is shared, so that the new descriptor is the caller's; the filesystem information is not, as
-    // setns(2) into a mount namespace demands. Without an exit signal no waiter of the caller sees this child.
-    let args = CloneArgs {
-        flags: clone_flags(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES),
-        ..CloneArgs::default()
-    };
-    // SAFETY: as in `init`.
-    let pid = unsafe { clone_and_call(&args, tree_child, ptr::from_mut(&mut block).cast()) };
-    let pid = i32::try_from(pid).unwrap_or(-1);
-    if pid < 0 {
-        return Err(Refused {
-            call: "clone3",
-            source: io::Error::from_raw_os_error(-pid),
-        });
-    }
-    reap(pid);
-    match i32::try_from(block.result) {
-        // SAFETY: open_tree made this descriptor in the shared table, and nothing else knows its number.
-        Ok(fd) if fd >= 0 && block.joined => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        Ok(errno) => {
-            let call = if block.joined { "open_tree" } else { "setns" };
-            Err(Refused {
-                call,
-                source: io::Error::from_raw_os_error(-errno),
-            })
-        }
-        Err(_) => Err(Refused {
-            call: "open_tree",
-            source: io::Error::from_raw_os_error(libc::EINVAL),
-        }),
-    }
-}
-
-/// # Safety
-/// `block` is a [`TreeBlock`] that stays valid; called in a child made with CLONE_VM | CLONE_VFORK | CLONE_FILES.
-unsafe extern "C" fn tree_child(block: *mut u8) -> ! {
-    let block = block.cast::<TreeBlock>();
-    // SAFETY: as in `init_child`.
-    unsafe {
-        let namespace = register(libc::CLONE_NEWNS);
-        let result = syscall(
-            libc::SYS_setns,
-            [register((*block).process), namespace, 0, 0, 0, 0],
-        );
-        if result < 0 {
-            (*block).result = result;
-            exit(1);
-        }
-        (*block).joined = true;
-        (*block).result = syscall(
-            libc::SYS_open_tree,
-            [
-                register(libc::AT_FDCWD),
-                (*block).path.expose_provenance(),
-                (*block).flags,
-                0,
-                0,
-                0,
-            ],
-        );
-        exit(0)
-    }
-}
-
 /// Waits for a child that has ended or is about to; what it says does not matter.
-fn reap(pid: i32) {
+pub(super) fn reap(pid: i32) {
     let mut status = 0;
     // SAFETY: waits for one child of ours that has ended; the status is ours.
     while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } < 0
@@ -346,7 +265,7 @@ fn reap(pid: i32) {
 /// # Safety
 /// `args.flags` holds CLONE_VM and CLONE_VFORK and no stack; `function` never returns and makes raw system calls only;
 /// `argument` stays valid until the child has executed or ended.
-unsafe fn clone_and_call(
+pub(super) unsafe fn clone_and_call(
     args: &CloneArgs,
     function: unsafe extern "C" fn(*mut u8) -> !,
     argument: *mut u8,

@@ -99,21 +99,36 @@ fn net_devices(linux: &Linux, namespaces: &Namespaces) -> Result<()> {
         return Err(Error::spec("linux.netDevices", message));
     }
     devices.sort_unstable_by_key(|(name, _)| *name);
-    for (name, device) in &devices {
+    let mut taken: Vec<(&String, &String)> = Vec::new();
+    for (name, device) in devices {
         let field = format!("linux.netDevices[{name:?}]");
-        for (field, name) in [
-            (field.clone(), Some(*name)),
-            (format!("{field}.name"), device.name().as_ref()),
-        ] {
-            if let Some(name) = name.filter(|name| !is_device_name(name)) {
-                return Err(Error::spec(
-                    field,
-                    format!("invalid network device name {name:?}"),
-                ));
-            }
+        if !is_device_name(name) || name.contains('%') {
+            return Err(Error::spec(field, invalid_device_name(name)));
         }
+        // Engines that write every field mean the device's own name by an empty one, as runc does.
+        let target = match device.name().as_ref().filter(|name| !name.is_empty()) {
+            Some(new) if is_device_name(new) && has_one_number(new) => new,
+            Some(new) => return Err(Error::spec(format!("{field}.name"), invalid_device_name(new))),
+            None => name,
+        };
+        // A template gives each device a number of its own.
+        if let Some((other, _)) = taken
+            .iter()
+            .find(|(_, used)| *used == target && !target.contains('%'))
+        {
+            let message = format!("the name {target:?} in the container is that of {other:?} too");
+            return Err(Error::spec(format!("{field}.name"), message));
+        }
+        taken.push((name, target));
     }
     Ok(())
+}
+
+fn invalid_device_name(name: &str) -> String {
+    format!(
+        "invalid network device name {name:?}, allowed are 1 to 15 bytes other than . and .., without slash, colon, \
+         blank and %, but one %d for a number in a new name"
+    )
 }
 
 /// dev_valid_name of net/core/dev.c: at most IFNAMSIZ - 1 bytes, no slash, colon or blank.
@@ -122,6 +137,14 @@ fn is_device_name(name: &str) -> bool {
     let fits = !bytes.is_empty() && bytes.len() < libc::IFNAMSIZ;
     let blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b':' | 0 | 0x0b);
     fits && name != "." && name != ".." && !bytes.iter().any(blank)
+}
+
+/// __dev_alloc_name of net/core/dev.c: the kernel puts the first free number for %d, and takes no other template.
+fn has_one_number(name: &str) -> bool {
+    match name.split_once('%') {
+        None => true,
+        Some((_, rest)) => rest.starts_with('d') && !rest.contains('%'),
+    }
 }
 
 fn restricted_paths(linux: &Linux, namespaces: &Namespaces) -> Result<()> {

@@ -269,6 +269,26 @@ fn single_faults_are_refused_by_field() {
             "linux.netDevices[\"eth0\"].name: invalid network device name",
         ),
         (
+            "linux.netDevices",
+            json!({"eth%d": {}}),
+            "linux.netDevices[\"eth%d\"]: invalid network device name",
+        ),
+        (
+            "linux.netDevices",
+            json!({"eth0": {"name": "eth%s"}}),
+            "linux.netDevices[\"eth0\"].name: invalid network device name \"eth%s\"",
+        ),
+        (
+            "linux.netDevices",
+            json!({"eth0": {"name": "%d%d"}}),
+            "linux.netDevices[\"eth0\"].name: invalid network device name \"%d%d\"",
+        ),
+        (
+            "linux.netDevices",
+            json!({"eth0": {"name": "eth1"}, "eth1": {"name": ""}}),
+            "linux.netDevices[\"eth1\"].name: the name \"eth1\" in the container is that of \"eth0\" too",
+        ),
+        (
             "linux.uidMappings",
             json!([{"containerID": 0, "hostID": 0, "size": 1}]),
             "linux.uidMappings: user namespace mappings specified, but user namespace isn't enabled in the config",
@@ -639,6 +659,8 @@ fn time_offsets_need_an_own_new_time_namespace() {
 fn network_devices_need_a_network_namespace() {
     let device = ("linux.netDevices", json!({"eth0": {"name": "eth%d"}}));
     accepted(std::slice::from_ref(&device));
+    let others = json!({"eth0": {"name": "eth1"}, "eth1": {"name": "eth0"}, "b": {"name": "c%d"}, "c": {"name": "c%d"}});
+    accepted(&[("linux.netDevices", others)]);
     let message = fault(&[device, ("linux.namespaces", json!([{"type": "mount"}]))]);
     assert_eq!(
         message,

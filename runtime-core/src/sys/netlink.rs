@@ -1,0 +1,28 @@
+//! Options of a netlink socket (netlink(7)), for which rustix and nix have no names.
+#![allow(unsafe_code, reason = "a socket option without a wrapper")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Lets the kernel explain a refusal in words (NETLINK_EXT_ACK).
+///
+/// # Errors
+/// What setsockopt(2) said.
+pub(crate) fn ask_for_words(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int, and that many bytes of one are given; the kernel only reads them.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_EXT_ACK,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
