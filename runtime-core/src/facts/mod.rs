@@ -26,6 +26,10 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// Whether the caller is in a user namespace other than the first one.
     pub in_user_namespace: bool,
+    /// Whether the caller's user namespace gave up setgroups(2), as an unprivileged writer of its maps had to; its
+    /// children inherit that.
+    #[serde(default)]
+    pub groups_are_fixed: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
     /// Whether the host has /proc/kcore.
@@ -44,12 +48,15 @@ impl HostFacts {
             .map_err(|errno| Error::os("capget()", errno))?
             .effective
             .bits();
+        let in_user_namespace = in_user_namespace()?;
         Ok(Self {
             kernel: kernel_version(&rustix::system::uname().release().to_string_lossy()),
             euid: rustix::process::geteuid().as_raw(),
             egid: rustix::process::getegid().as_raw(),
             capabilities,
-            in_user_namespace: in_user_namespace()?,
+            in_user_namespace,
+            // The first namespace never does.
+            groups_are_fixed: in_user_namespace && groups_are_fixed("/proc/self/setgroups"),
             apparmor: exists("/sys/kernel/security/apparmor"),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
@@ -120,6 +127,11 @@ fn in_user_namespace() -> Result<bool> {
     let map = std::fs::read_to_string("/proc/self/uid_map")
         .map_err(|error| Error::os("open(\"/proc/self/uid_map\")", error))?;
     Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
+}
+
+/// user_namespaces(7): the file of a namespace says "allow" or "deny".
+pub(crate) fn groups_are_fixed(file: &str) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|answer| answer.trim() == "deny")
 }
 
 #[cfg(test)]

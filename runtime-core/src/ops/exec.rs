@@ -89,7 +89,9 @@ impl Container {
             .record
             .init
             .ok_or_else(|| Error::new(ErrorKind::State, "the record names no init"))?;
-        let facts = HostFacts::gather()?;
+        let mut facts = HostFacts::gather()?;
+        // Root may come to a container that a user without privileges made.
+        facts.groups_are_fixed |= crate::facts::groups_are_fixed(&format!("/proc/{}/setgroups", init.pid));
         let entry = Entry {
             container: self,
             rootless: facts.euid != 0 || facts.in_user_namespace,

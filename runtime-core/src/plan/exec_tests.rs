@@ -13,6 +13,7 @@ fn facts(privileged: bool) -> HostFacts {
         egid: if privileged { 0 } else { 1000 },
         capabilities: if privileged { u64::MAX } else { 0 },
         in_user_namespace: false,
+        groups_are_fixed: false,
         apparmor: false,
         has_kcore: true,
         cgroup: crate::facts::cgroup::CgroupFacts {
@@ -97,6 +98,37 @@ fn index(lines: &[String], wanted: &str) -> usize {
 }
 
 const ALL: [&str; 8] = ["pid", "network", "ipc", "uts", "mount", "user", "cgroup", "time"];
+
+/// user_namespaces(7): "deny" in /proc/PID/setgroups holds for the namespace and all below it.
+#[test]
+fn groups_that_are_fixed_are_left_alone() {
+    let sets_groups = |config: &Value, privileged, fixed| {
+        let mut facts = facts(privileged);
+        facts.groups_are_fixed = fixed;
+        let plan = Plan::exec(
+            &saved(config),
+            &process(&json!({"args": ["id"], "cwd": "/"})),
+            &facts,
+            &request(),
+        );
+        let mut found: Vec<bool> = Vec::new();
+        for line in plan.unwrap().lines {
+            match line.action {
+                Action::Init(Step::BecomeRoot { drop_groups }) => found.push(drop_groups),
+                Action::Init(Step::User { set_groups, .. }) => found.push(set_groups),
+                _ => {}
+            }
+        }
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{found:?}");
+        found[0]
+    };
+    let mut config = config(&["user", "mount"]);
+    assert!(sets_groups(&config, true, false));
+    assert!(!sets_groups(&config, true, true));
+    assert!(sets_groups(&config, false, false), "one range of many groups");
+    config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    assert!(!sets_groups(&config, false, false));
+}
 
 #[test]
 fn a_whole_schedule() {

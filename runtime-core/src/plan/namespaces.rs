@@ -88,6 +88,7 @@ pub(super) struct Namespaces {
     gids: Vec<IdMap>,
     offsets: Option<Vec<u8>>,
     privileged: bool,
+    groups_are_fixed: bool,
 }
 
 impl Namespaces {
@@ -133,6 +134,7 @@ impl Namespaces {
             gids: maps(linux.and_then(|linux| linux.gid_mappings().as_ref())),
             offsets,
             privileged: facts.privileged(),
+            groups_are_fixed: facts.groups_are_fixed,
         };
         if !namespaces.privileged && namespaces.new & USER == 0 && namespaces.joined(USER).is_none() {
             return Err(Error::spec(
@@ -182,9 +184,12 @@ impl Namespaces {
         self.privileged
     }
 
-    /// Whether the container's processes may choose their groups: an unprivileged writer of the maps had to give that up.
+    /// Whether the container's processes may choose their groups: an unprivileged writer of the maps has to give that up,
+    /// here or in a user namespace above.
     pub(super) fn can_set_groups(&self) -> bool {
-        self.privileged || !self.has(USER) || self.gids.len() > 1
+        // newgidmap(1) gives it up, too, where nothing but the caller's own group is mapped.
+        let several = || self.gids.iter().map(|map| u64::from(map.size)).sum::<u64>() > 1;
+        !self.groups_are_fixed && (self.privileged || !self.has(USER) || several())
     }
 
     /// Opens what init joins; the parent's part before init exists.
@@ -249,7 +254,7 @@ impl Namespaces {
             self.join(schedule, |kind| kind == USER);
             schedule.init(
                 Step::BecomeRoot {
-                    drop_groups: self.privileged,
+                    drop_groups: self.privileged && !self.groups_are_fixed,
                 },
                 "linux.namespaces",
             );
@@ -320,7 +325,7 @@ impl Namespaces {
         );
         schedule.init(
             Step::BecomeRoot {
-                drop_groups: !deny_setgroups,
+                drop_groups: self.can_set_groups(),
             },
             "linux.uidMappings",
         );
