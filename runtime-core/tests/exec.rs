@@ -2,8 +2,7 @@
 //!
 //! Each test has a container of its own, in a cgroup of its own. A container that outlives its test's time is killed, so
 //! that the test fails instead of hanging; container, cgroup and directory are removed whatever happens.
-
-#![allow(clippy::print_stderr, reason = "a skipped test must be loud")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -321,7 +320,10 @@ fn what_fails_says_why_and_leaves_nothing() {
         ("/bin/broken", "exec /bin/broken: no such file or directory"),
     ] {
         let error = it.refusal(ExecRequest::new(it.process(&[program])));
-        assert_eq!(error.kind(), ErrorKind::Program, "{error}");
+        assert!(
+            matches!(error.kind(), ErrorKind::Program | ErrorKind::Exec),
+            "{error}"
+        );
         assert_eq!(error.to_string(), said);
     }
     let mut lost = it.process(&["true"]);
@@ -351,13 +353,22 @@ fn no_descriptor_leads_out() {
     };
     // One more that a careless caller left without close-on-exec.
     let stray = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).expect("open");
+    std::fs::write(it.dir.join("rootfs/etc/marker"), "inside").expect("write");
     for number in 3..40 {
-        let mut process = it.process(&["true"]);
+        let mut process = it.process(&["cat", "../../../../../../../../etc/marker"]);
         process.set_cwd(format!("/proc/self/fd/{number}").into());
-        assert!(
-            it.container.exec(ExecRequest::new(process)).is_err(),
-            "cwd by {number}"
-        );
+        // One number may be the container's own root, which is no way out.
+        match it.container.exec(ExecRequest::new(process.clone())) {
+            Err(_) => {}
+            Ok(entered) => {
+                entered.wait().expect("wait");
+                assert_eq!(
+                    it.run(process),
+                    (Exit::Code(0), "inside".to_owned()),
+                    "cwd by {number}"
+                );
+            }
+        }
         let through = format!("/proc/self/fd/{number}/bin/sh");
         assert!(
             it.container

@@ -102,32 +102,45 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
-    let outcome = if matches.has("detach") {
-        begin(session, matches, true).map(|_| 0)
-    } else {
-        foreground(session, matches)
-    };
-    outcome.map_err(|error| Failure::starting("exec", error))
+    if matches.has("detach") {
+        let request = prepare(session, matches, true).map_err(beside)?;
+        return begin(session, request).map(|_| 0).map_err(starting);
+    }
+    foreground(session, matches)
 }
 
-fn foreground(session: &Session, matches: &Matches) -> Result<u8> {
+fn beside(error: Error) -> Failure {
+    Failure::beside("exec", error)
+}
+
+fn starting(error: Error) -> Failure {
+    Failure::starting("exec", error)
+}
+
+fn foreground(session: &Session, matches: &Matches) -> Outcome {
+    let request = prepare(session, matches, false).map_err(beside)?;
     // From here on signals are for the program; those that come before it runs wait in the descriptor.
-    let signals = Signals::take()?;
-    let mut executed = begin(session, matches, false)?;
+    let signals = Signals::take().map_err(beside)?;
+    let mut executed = begin(session, request).map_err(starting)?;
     let mut terminal = executed
         .take_terminal()
         .map(|master| Terminal::new(Some(master)))
-        .transpose()?;
-    terminal.as_ref().map(Terminal::make_raw).transpose()?;
+        .transpose()
+        .map_err(beside)?;
+    terminal
+        .as_ref()
+        .map(Terminal::make_raw)
+        .transpose()
+        .map_err(beside)?;
     let exit = signals::attend(session, &executed, &signals, terminal.as_mut(), None);
     if let Some(terminal) = terminal {
         terminal.finish();
     }
-    signals::exit_code(exit?)
+    signals::exit_code(exit.map_err(beside)?).map_err(beside)
 }
 
-/// Starts the program.
-fn begin(session: &Session, matches: &Matches, detach: bool) -> Result<Executed> {
+/// What the library is asked for.
+fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Container, ExecRequest)> {
     let container = session.container(&matches.id()?)?;
     let process = match matches.path("process") {
         Some(path) => from_file(session, matches, &path)?,
@@ -152,6 +165,11 @@ fn begin(session: &Session, matches: &Matches, detach: bool) -> Result<Executed>
         .transpose()?;
     request.sub_cgroups = sub_cgroups(&matches.values("cgroup")?)?;
     request.ignore_paused = matches.has("ignore-paused");
+    Ok((container, request))
+}
+
+/// Starts the program.
+fn begin(session: &Session, (container, request): (Container, ExecRequest)) -> Result<Executed> {
     let executed = container.exec(request)?;
     // runc's words, which are looked for in logs (exec.bats); all three are true by now.
     let pid = executed.pid();

@@ -39,7 +39,6 @@ pub(crate) trait Host {
     fn keep_cgroup(&mut self, cgroup: &Cgroup);
     /// Saves the configuration for later commands.
     fn save_config(&mut self) -> Result<()>;
-
     /// The state document for a hook that the parent runs.
     fn hook_state(&self, status: Status, pid: i32) -> Vec<u8>;
     /// The directory that host-side hooks run in.
@@ -112,6 +111,8 @@ impl<'a> Launch<'a> {
         let plan = self.plan;
         for line in &plan.lines {
             match &line.action {
+                // What fails then is a line of init, and named already.
+                Action::Parent(ParentStep::AwaitExec) => self.started()?,
                 Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line))?,
                 Action::Init(step) => self.follow(step, line)?,
             }
@@ -246,7 +247,7 @@ impl<'a> Launch<'a> {
     /// A container whose memory limit is too small for init dies without a word; say so.
     fn killed_by_memory(&self, error: Error) -> Error {
         // An end with a word had another cause.
-        let said = error.step().is_some() || error.kind() == ErrorKind::Program;
+        let said = error.step().is_some() || matches!(error.kind(), ErrorKind::Program | ErrorKind::Exec);
         if said || self.memory_kills() <= self.killed_before {
             return error;
         }

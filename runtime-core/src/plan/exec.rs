@@ -117,7 +117,6 @@ impl Plan {
             .and_then(|linux| linux.seccomp().as_ref())
             .map(seccomp::compile)
             .transpose()?;
-        let warnings = filter.iter().flat_map(|filter: &Filter| filter.warnings.clone());
         let namespaces = Namespaces::of(spec, facts)?;
         let given = request.given(spec);
         let program = Program::of(process, given, &namespaces, filter.as_ref());
@@ -127,7 +126,14 @@ impl Plan {
         open(&mut schedule, &namespaces, request);
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "(exec)");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
-        program.oom_score(&mut schedule);
+        match process.oom_score_adj() {
+            // The sibling behind Fork has the score only if it was set before.
+            Some(value) if namespaces.parent_sets_limits() => {
+                let field = "process.oomScoreAdj";
+                schedule.barrier(field, [(ParentStep::OomScore { value }, field.to_owned())]);
+            }
+            _ => program.oom_score(&mut schedule),
+        }
         schedule.init(Step::Undumpable {}, "(security)");
         schedule.init(Step::NewSession {}, "(security)");
         affinity.initial(&mut schedule);
@@ -136,6 +142,10 @@ impl Plan {
         take_root(&mut schedule, &namespaces, request)?;
         program.stdio(&mut schedule);
         program.terminal(&mut schedule, false)?;
+        if process.terminal() == Some(true) {
+            // Nothing else may hold init up from here on: the program must not run before its terminal is ready.
+            schedule.barrier("process.terminal", []);
+        }
         affinity.last(&mut schedule);
         program.identity(&mut schedule)?;
         program.drop_privileges(&mut schedule)?;
@@ -148,9 +158,14 @@ impl Plan {
             request.pid_file.as_deref(),
         );
 
+        let mut warnings: Vec<_> = filter
+            .iter()
+            .flat_map(|filter: &Filter| filter.warnings.clone())
+            .collect();
+        warnings.extend(program.unraisable());
         let mut plan = Self {
             lines: schedule.lines,
-            warnings: warnings.collect(),
+            warnings,
             cgroup: None,
         };
         plan.keep_descriptors();

@@ -9,7 +9,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// # Errors
 /// What setsockopt(2) said.
 pub(crate) fn ask_for_words(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    /// The size of an int.
+    const LENGTH: libc::socklen_t = 4;
+    let on: i32 = 1;
     // SAFETY: the option takes an int, and that many bytes of one are given; the kernel only reads them.
     let result = unsafe {
         libc::setsockopt(
@@ -17,7 +19,7 @@ pub(crate) fn ask_for_words(socket: BorrowedFd<'_>) -> io::Result<()> {
             libc::SOL_NETLINK,
             libc::NETLINK_EXT_ACK,
             (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            LENGTH,
         )
     };
     if result == 0 {
