@@ -1,7 +1,6 @@
 //! The built program as a user without privileges calls it: a container in a user namespace of that user's own id, from
 //! the configuration that `spec --rootless` writes. Nothing is delegated to the user, so no cgroup is made.
 #![allow(clippy::print_stderr, reason = "a skip must be seen")]
-
 #![allow(clippy::print_stderr, reason = "a skipped test must be loud")]
 
 use std::os::unix::fs::{chown, symlink};
@@ -57,7 +56,15 @@ impl Place {
             chown(path, Some(USER), Some(USER)).expect("chown");
         }
         // A copy: the user may be unable to reach the build's folder.
-        std::fs::copy(env!("CARGO_BIN_EXE_runtime"), place.program()).expect("a copy of the program");
+        // Made by another process: a child that another test forks meanwhile would hold it open for writing (ETXTBSY).
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_runtime"))
+            .arg(place.program())
+            .status();
+        assert!(
+            copied.is_ok_and(|status| status.success()),
+            "a copy of the program"
+        );
         let written = place.call(&["spec", "--rootless"]);
         if err(&written).contains("max_user_namespaces") {
             return skip("this host has no user namespaces for users");

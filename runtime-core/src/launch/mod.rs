@@ -164,8 +164,6 @@ impl<'a> Launch<'a> {
             }
             ParentStep::Hook { hook } => {
                 let pid = self.pid()?;
-                // A hook may ask for the state: then it is to know the pid.
-                host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))?;
                 let state = host.hook_state(Status::Creating, pid);
 
                 run_hook(HookRun {
@@ -337,8 +335,10 @@ impl<'a> Launch<'a> {
             other => other?,
         };
         self.descriptors = Descriptors::default();
+        let pid = spawned.pid;
         self.init = Some(spawned);
-        // init works by itself now: time for what only later commands need.
+        // init works by itself now: time to write down whom to end if this process dies, and what later commands need.
+        host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))?;
         host.save_config()
     }
 

@@ -1,6 +1,7 @@
 //! delete: undo what the record lists, in an order that may be repeated after any interruption.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::state::document;
 use super::{Container, Runtime, not_found};
@@ -13,6 +14,9 @@ use crate::state::Status;
 
 /// How long processes and cgroups may take to be gone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an init that lost its parent may take to notice.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is to be said about a container that is gone.
 #[derive(Debug, Default)]
@@ -86,9 +90,11 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
     if let Some(cgroup) = &cgroup {
         cgroup.remove(PATIENCE)?;
     } else if let Some(planned) = &record.cgroup {
-        // The runtime was killed while it made them. What is not empty, or not there, is not ours.
+        // The runtime was killed while it made them. An init that nobody wrote down ends by itself when it misses its
+        // parent; what is not empty then, or not there, is not ours.
+        let deadline = Instant::now() + ORPHAN_PATIENCE;
         for directory in &planned.directories {
-            let _ = std::fs::remove_dir(directory.path());
+            remove_when_empty(&directory.path(), deadline);
         }
     }
     dir.remove()?;
@@ -104,6 +110,17 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
         }
     }
     Ok(deleted)
+}
+
+/// Removes a cgroup's directory unless somebody is still in it at the deadline. Version 1 tells nobody when a cgroup
+/// becomes empty, so this has to look again.
+fn remove_when_empty(path: &Path, deadline: Instant) {
+    while let Err(error) = std::fs::remove_dir(path) {
+        if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() >= deadline {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn end_processes(record: &Record, cgroup: Option<&Cgroup>) -> Result<()> {
