@@ -1,7 +1,6 @@
 //! The built program as a user without privileges calls it: a container in a user namespace of that user's own id, from
 //! the configuration that `spec --rootless` writes. Nothing is delegated to the user, so no cgroup is made.
 #![allow(clippy::print_stderr, reason = "a skip must be seen")]
-#![allow(clippy::print_stderr, reason = "a skipped test must be loud")]
 
 use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::CommandExt;
