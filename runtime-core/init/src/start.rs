@@ -26,8 +26,8 @@ impl Starters {
     }
 }
 
-/// Says that the container is created, then waits for Go: before its parent has saved a record nobody could start or
-/// delete it. Where another process starts it, the connection over the listening socket that says Go once more becomes
+/// Says that the container is created, then waits for Go: an init whose parent was killed before it was ready must not
+/// wait for ever. Where another process starts it, the connection over the listening socket that says Go once more becomes
 /// the report socket.
 pub(crate) fn wait(report: &mut Report, listener: Option<Fd>, inside: bool) -> Outcome {
     report.say(FrameKind::Reached);

@@ -114,7 +114,7 @@ impl<'a> Launch<'a> {
                 // What fails then is a line of init, and named already.
                 Action::Parent(ParentStep::AwaitExec) => self.started()?,
                 Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line))?,
-                Action::Init(step) => self.follow(step, line)?,
+                Action::Init(step) => self.follow(step, line, host)?,
             }
         }
         Ok(())
@@ -195,7 +195,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Waits where the step makes init report.
-    fn follow(&mut self, step: &Step, line: &Line) -> Result<()> {
+    fn follow(&mut self, step: &Step, line: &Line, host: &mut dyn Host) -> Result<()> {
         let kind = match step {
             Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => FrameKind::Reached,
             Step::Borrow {} => FrameKind::Wanted,
@@ -222,6 +222,8 @@ impl<'a> Launch<'a> {
                 init.pidfd = report.fd.ok_or_else(missing)?;
                 init.pid = i32::try_from(report.frame.value)
                     .map_err(|_| Error::new(ErrorKind::Internal, "init sent a pid out of range"))?;
+                let identity = ProcessIdentity::of(init.pid)?;
+                host.save(Status::Creating, Some(identity))?;
             }
             _ => {}
         }

@@ -345,6 +345,9 @@ fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
         request.pidfd_socket.as_deref(),
         request.pid_file.as_deref(),
     );
+    // The record has known init since its start: from here on init may wait without its parent, and what the record says
+    // next stays true if this process is killed.
+    schedule.parent(ParentStep::Release, "(create)");
     if request.start_by == StartBy::Socket {
         schedule.parent(
             ParentStep::SaveRecord {
@@ -353,7 +356,6 @@ fn hand_over(schedule: &mut Schedule, request: &PlanRequest) {
             "(create)",
         );
     }
-    schedule.parent(ParentStep::Release, "(create)");
 }
 
 /// Tells those who asked which process it is.
