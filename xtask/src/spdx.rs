@@ -1,6 +1,6 @@
 //! Licence expressions: whether one can be satisfied with a list of allowed licences.
 //!
-//! Lives here: SPDX's AND, OR, WITH and brackets, and the old slash of crates.io for OR. Must not live here: which
+//! Lives here: SPDX's AND, OR, WITH and brackets, and the old slash of Cargo manifests for OR. Must not live here: which
 //! licences are allowed (`deny.toml`).
 
 /// Whether `expression` can be satisfied by licences for which `allowed` says yes; it is asked about `ID` or
