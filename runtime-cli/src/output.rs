@@ -11,8 +11,9 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use runtime_core::time::to_the_second;
 use runtime_core::{Error, State};
 
 use crate::args::Matches;
@@ -119,7 +120,7 @@ impl Log {
 
     /// Writes one line by one write(2), so that lines of several processes do not mix.
     fn line(&self, level: &str, message: &str, keys: &[(&str, &str)]) {
-        let time = rfc3339(SystemTime::now());
+        let time = to_the_second(SystemTime::now());
         let line = if self.json {
             json_line(level, message, &time, keys)
         } else {
@@ -213,27 +214,6 @@ fn escape(line: &mut String, text: &str, quoted: bool) {
             char => line.push(char),
         }
     }
-}
-
-/// The time in UTC, to the second (RFC 3339).
-fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date in eras of 400 years that begin on 1 March (H. Hinnant, chrono-compatible date algorithms).
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// The table of `list`: columns at least 12 wide, 3 spaces between them, the last one not padded.

@@ -1,7 +1,7 @@
 //! The forms that engines read.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use runtime_core::{ErrorKind, Status};
 
@@ -23,7 +23,7 @@ fn times_are_rfc_3339() {
         (4_107_542_399, "2100-02-28T23:59:59Z"),
         (4_107_542_400, "2100-03-01T00:00:00Z"),
     ] {
-        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        assert_eq!(to_the_second(UNIX_EPOCH + Duration::from_secs(seconds)), text);
     }
 }
 

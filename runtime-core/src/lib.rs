@@ -23,6 +23,7 @@ pub mod seccomp;
 pub mod spec;
 mod state;
 mod sys;
+pub mod time;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};

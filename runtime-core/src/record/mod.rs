@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -22,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::plan::PlannedHook;
 use crate::state::Status;
+use crate::time;
 
 pub(crate) use identity::ProcessIdentity;
 pub(crate) use start_line::StartLine;
@@ -303,7 +305,7 @@ impl Record {
             init: None,
             bundle,
             rootfs,
-            created: now(),
+            created: time::to_the_nanosecond(SystemTime::now()),
             annotations: BTreeMap::new(),
             owner: rustix::process::geteuid().as_raw(),
             own_pid_namespace: true,
@@ -313,47 +315,5 @@ impl Record {
             poststop: Vec::new(),
             start: Vec::new(),
         })
-    }
-}
-
-/// The time as RFC 3339 in UTC with nanoseconds.
-fn now() -> String {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    rfc3339(since.as_secs(), since.subsec_nanos())
-}
-
-/// Civil date from days since 1970 (the proleptic Gregorian calendar in eras of 400 years).
-fn rfc3339(seconds: u64, nanoseconds: u32) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc3339() {
-        assert_eq!(rfc3339(0, 0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(rfc3339(951_782_400, 5), "2000-02-29T00:00:00.000000005Z");
-        assert_eq!(
-            rfc3339(1_795_219_199, 999_999_999),
-            "2026-11-20T23:59:59.999999999Z"
-        );
     }
 }
