@@ -16,6 +16,7 @@ mod life;
 pub mod limits;
 pub mod path;
 mod subtree;
+pub mod systemd;
 
 pub use devices::{DeviceFilter, DeviceRules, device_rules};
 pub use fs::{Cgroup, Join, JoinTasks};

@@ -2,12 +2,14 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
+pub mod systemd;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use cgroup::CgroupFacts;
+use systemd::SystemdFacts;
 
 /// The oldest kernel that is supported: the one of RHEL 9, which has openat2, clone3 into a cgroup, mount_setattr and
 /// cgroup.kill.
@@ -36,6 +38,9 @@ pub struct HostFacts {
     pub has_kcore: bool,
     /// The cgroup hierarchies.
     pub cgroup: CgroupFacts,
+    /// The service manager, where it was asked because it is to make cgroups.
+    #[serde(default)]
+    pub systemd: Option<SystemdFacts>,
 }
 
 impl HostFacts {
@@ -60,6 +65,7 @@ impl HostFacts {
             apparmor: exists("/sys/kernel/security/apparmor"),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
+            systemd: None,
         })
     }
 

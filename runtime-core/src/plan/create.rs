@@ -10,7 +10,7 @@ use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, devices, hooks, laws, net_devices};
-use crate::cgroup;
+use crate::cgroup::{self, systemd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::facts::cgroup::HierarchyKind;
@@ -126,14 +126,20 @@ impl Plan {
             },
             "(crash rule)",
         );
-        if let Some(cgroup) = &cgroup {
+        let scope = cgroup.as_ref().filter(|cgroup| cgroup.scope.is_some());
+        if let (Some(cgroup), None) = (&cgroup, scope) {
             make_cgroup(&mut schedule, cgroup);
         }
         namespaces.open(&mut schedule);
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
         }
-        namespaces.enter(&mut schedule, |schedule| program.oom_score(schedule));
+        namespaces.enter(&mut schedule, |schedule| {
+            if let Some(cgroup) = scope {
+                start_scope(schedule, cgroup);
+            }
+            program.oom_score(schedule);
+        });
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
@@ -220,8 +226,6 @@ fn plan_cgroup(
             None => Ok(None),
         };
     }
-    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
     let limits = resources
         .map(|resources| cgroup::limits(resources, &facts.cgroup))
         .transpose()?;
@@ -240,7 +244,17 @@ fn plan_cgroup(
         .and_then(|linux| linux.devices().as_deref())
         .unwrap_or_default();
     let devices = cgroup::devices::device_rules(rules, nodes)?;
+    let (scope, paths, writes) = if request.driver == CgroupDriver::Systemd {
+        let id = request.id.as_str();
+        let (scope, paths, writes) = systemd::plan(&loaded.spec, id, facts, &writes, &devices)?;
+        (Some(scope), paths, writes)
+    } else {
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
+        (None, paths, writes)
+    };
     Ok(Some(CgroupPlan {
+        scope,
         paths,
         writes,
         devices,
@@ -256,20 +270,37 @@ fn make_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
         .map(|directory| directory.path().to_string_lossy().into_owned())
         .collect();
     schedule.parent(ParentStep::MakeCgroup { directories }, "linux.cgroupsPath");
-    for write in &cgroup.writes {
-        schedule.parent(
-            ParentStep::Limit {
-                write: Box::new(write.clone()),
-            },
-            write.origin.clone(),
-        );
+    for (step, from) in fill_cgroup(cgroup) {
+        schedule.parent(step, from);
     }
-    schedule.parent(
-        ParentStep::DeviceRules {
-            rules: cgroup.devices.lines(),
-        },
-        "linux.resources.devices",
-    );
+}
+
+/// A scope is made around a process: init waits in it, before anything of the container exists, until its limits are
+/// there.
+fn start_scope(schedule: &mut Schedule, cgroup: &CgroupPlan) {
+    let Some(plan) = &cgroup.scope else { return };
+    let properties = plan.properties.iter().map(ToString::to_string).collect();
+    let start = ParentStep::StartScope {
+        unit: plan.scope.unit.clone(),
+        slice: plan.scope.slice.clone(),
+        properties,
+    };
+    let field = "linux.cgroupsPath";
+    let steps = std::iter::once((start, field.to_owned())).chain(fill_cgroup(cgroup));
+    schedule.barrier(field, steps);
+}
+
+fn fill_cgroup(cgroup: &CgroupPlan) -> impl Iterator<Item = (ParentStep, String)> {
+    let limits = cgroup.writes.iter().map(|write| {
+        let limit = ParentStep::Limit {
+            write: Box::new(write.clone()),
+        };
+        (limit, write.origin.clone())
+    });
+    let rules = ParentStep::DeviceRules {
+        rules: cgroup.devices.lines(),
+    };
+    limits.chain(std::iter::once((rules, "linux.resources.devices".to_owned())))
 }
 
 /// The unified hierarchy is entered by the clone itself.

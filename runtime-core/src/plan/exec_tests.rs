@@ -16,6 +16,7 @@ fn facts(privileged: bool) -> HostFacts {
         groups_are_fixed: false,
         apparmor: false,
         has_kcore: true,
+        systemd: None,
         cgroup: crate::facts::cgroup::CgroupFacts {
             mode: crate::facts::cgroup::CgroupMode::V2,
             hierarchies: Vec::new(),
