@@ -18,6 +18,7 @@ const COMMANDS: &[&str] = &[
     "spec",
     "start",
     "state",
+    "update",
 ];
 
 fn runtime(arguments: &[&str]) -> Output {

@@ -15,6 +15,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -42,6 +43,7 @@ pub(crate) const ALL: &[&Command] = &[
     &spec::COMMAND,
     &start::COMMAND,
     &state::COMMAND,
+    &update::COMMAND,
 ];
 
 /// Follows the command line; the exit code.

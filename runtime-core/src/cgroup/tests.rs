@@ -392,6 +392,38 @@ fn a_refused_limit_names_field_file_value_and_answer() {
 }
 
 #[test]
+fn a_change_that_fails_leaves_what_was_there() {
+    let Some(scratch) = Scratch::new("a_change_that_fails_leaves_what_was_there") else {
+        return;
+    };
+    let before = json!({"cpu": {"shares": 300, "quota": 60_000, "period": 200_000, "cpus": "0"}, "pids": {"limit": 30},
+        "memory": {"limit": 33_554_432, "reservation": 16_777_216}});
+    let writes = scratch.writes(before);
+    let cgroup = Cgroup::create(&scratch.paths(""), &writes, false).unwrap();
+    cgroup.apply(&writes).unwrap();
+    let files = |writes: &[Write]| -> Vec<(String, String)> {
+        let path = |write: &Write| scratch.file(&write.controller, "", &write.file).unwrap();
+        writes.iter().map(|write| (write.file.clone(), read(path(write)))).collect()
+    };
+    let old = files(&writes);
+    // Everything changes, then the last write of the processor fails: quota / period is too much for any kernel.
+    let asked = json!({"cpu": {"shares": 400, "quota": 1, "period": 5_000, "cpus": "0"}, "pids": {"limit": 31},
+        "memory": {"limit": 67_108_864, "reservation": 8_388_608}});
+    let changed = scratch.writes(asked);
+    let error = cgroup.change(&changed).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::EINVAL), "{error}");
+    assert!(!error.to_string().contains("could not be set back"), "{error}");
+    assert_eq!(files(&writes), old);
+    // One that succeeds can be taken back, too.
+    let asked = json!({"pids": {"limit": 31}, "memory": {"limit": 67_108_864, "reservation": 8_388_608}});
+    let changed = scratch.writes(asked);
+    let change = cgroup.change(&changed).unwrap();
+    assert_ne!(files(&writes), old);
+    assert_eq!(change.undo(), [""; 0]);
+    assert_eq!(files(&writes), old);
+}
+
+#[test]
 fn cpuset_comes_from_the_parents() {
     let Some(scratch) = Scratch::new("cpuset_comes_from_the_parents") else {
         return;

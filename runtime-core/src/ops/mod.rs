@@ -9,6 +9,7 @@ mod kill;
 mod processes;
 mod start;
 mod state;
+mod update;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
