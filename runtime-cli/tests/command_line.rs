@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 const COMMANDS: &[&str] = &[
     "create",
     "delete",
+    "events",
     "exec",
     "install-init",
     "kill",

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod install_init;
 mod kill;
@@ -31,6 +32,7 @@ use crate::session::{GLOBALS, Session};
 pub(crate) const ALL: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
+    &events::COMMAND,
     &exec::COMMAND,
     &install_init::COMMAND,
     &kill::COMMAND,
