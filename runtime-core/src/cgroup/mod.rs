@@ -9,6 +9,7 @@
 mod apply;
 mod change;
 mod cpuset;
+mod delegation;
 pub mod devices;
 mod dir;
 mod freeze;

@@ -296,7 +296,7 @@ fn cpu_on_both() {
 #[test]
 fn pids_zero_and_below() {
     for facts in [v2(), hybrid()] {
-        for (limit, expected) in [(-1, "max"), (-7, "max"), (0, "1"), (1, "1"), (42, "42")] {
+        for (limit, expected) in [(-1, "max"), (-7, "max"), (0, "0"), (1, "1"), (42, "42")] {
             assert_eq!(
                 lines(json!({"pids": {"limit": limit}}), &facts),
                 [format!("pids.max={expected}")]
