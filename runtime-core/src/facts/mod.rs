@@ -2,6 +2,7 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
+mod security;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct HostFacts {
     pub groups_are_fixed: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
+    /// Whether SELinux is enabled, and may be asked for labels from here.
+    #[serde(default)]
+    pub selinux: bool,
     /// Whether the host has /proc/kcore.
     pub has_kcore: bool,
     /// The cgroup hierarchies.
@@ -57,7 +61,8 @@ impl HostFacts {
             in_user_namespace,
             // The first namespace never does.
             groups_are_fixed: in_user_namespace && groups_are_fixed("/proc/self/setgroups"),
-            apparmor: exists("/sys/kernel/security/apparmor"),
+            apparmor: security::apparmor(),
+            selinux: security::selinux(),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
         })

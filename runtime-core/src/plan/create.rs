@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Process;
 use runtime_core_program::Text;
 
+use super::labels::Labels;
 use super::mounts::Mounts;
 use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
@@ -113,8 +114,8 @@ impl Plan {
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
         let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
         let given = Given::at_create(request, linux);
-        let program = Program::of(process, given, &namespaces, filter.as_ref());
-        refuse_unbuilt(loaded, facts)?;
+        let labels = Labels::of(process, facts)?;
+        let program = Program::of(process, given, labels, &namespaces, filter.as_ref());
         if !namespaces.has(USER) {
             check_capabilities(process, facts)?;
         }
@@ -145,7 +146,7 @@ impl Plan {
         if mounts.makes_dev() {
             devices::fill(&mut schedule, spec, facts, &namespaces)?;
         }
-        mounts.prepare_protection(&mut schedule);
+        mounts.prepare_protection(&mut schedule)?;
         net_devices::move_in(&mut schedule, spec, request, &namespaces)?;
         hooks::runtime(&mut schedule, spec);
         hooks::container(&mut schedule, spec, request, mounts.rootfs())?;
@@ -155,6 +156,7 @@ impl Plan {
         program.make_cwd(&mut schedule)?;
         mounts.finish(&mut schedule)?;
         names(&mut schedule, loaded, &namespaces);
+        labels.open_proc(&mut schedule, has_sysctls(loaded));
         sysctls(&mut schedule, loaded)?;
         mounts.protect(&mut schedule)?;
         program.identity(&mut schedule)?;
@@ -317,16 +319,17 @@ fn names(schedule: &mut Schedule, loaded: &LoadedSpec, namespaces: &Namespaces) 
     }
 }
 
+fn has_sysctls(loaded: &LoadedSpec) -> bool {
+    let linux = loaded.spec.linux().as_ref();
+    linux
+        .and_then(|linux| linux.sysctl().as_ref())
+        .is_some_and(|sysctl| !sysctl.is_empty())
+}
+
 fn sysctls(schedule: &mut Schedule, loaded: &LoadedSpec) -> Result<()> {
     let linux = loaded.spec.linux().as_ref();
-    let Some(sysctl) = linux
-        .and_then(|linux| linux.sysctl().as_ref())
-        .filter(|sysctl| !sysctl.is_empty())
-    else {
-        return Ok(());
-    };
-    schedule.init(Step::OpenProc {}, "linux.sysctl");
-    let sorted: std::collections::BTreeMap<_, _> = sysctl.iter().collect();
+    let sysctl = linux.and_then(|linux| linux.sysctl().as_ref());
+    let sorted: std::collections::BTreeMap<_, _> = sysctl.into_iter().flatten().collect();
     for (key, value) in sorted {
         let field = format!("linux.sysctl.{key}");
         // A key with a slash is a path already (net/ipv4/conf/eth0.1/...); dots in it are part of names.
@@ -401,51 +404,6 @@ fn check_capabilities(process: &Process, facts: &HostFacts) -> Result<()> {
         ),
     )
     .with_kind(ErrorKind::Permission))
-}
-
-/// Fields that this version cannot honour yet are refused, not ignored.
-fn refuse_unbuilt(loaded: &LoadedSpec, facts: &HostFacts) -> Result<()> {
-    let spec = &loaded.spec;
-    let linux = spec.linux().as_ref();
-    if let Some(process) = spec.process() {
-        refuse_labels(process, facts)?;
-    }
-    if set(linux.and_then(|linux| linux.mount_label().as_deref())) {
-        return unsupported("linux.mountLabel", "SELinux labels are not supported yet");
-    }
-    if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
-        return unsupported("linux.intelRdt", "Intel RDT is not supported yet");
-    }
-    if linux.is_some_and(|linux| linux.memory_policy().is_some()) {
-        return unsupported("linux.memoryPolicy", "memory policies are not supported yet");
-    }
-    Ok(())
-}
-
-fn unsupported(field: &str, message: &str) -> Result<()> {
-    Err(Error::spec(field, message).with_kind(ErrorKind::Unsupported))
-}
-
-fn set(text: Option<&str>) -> bool {
-    text.is_some_and(|text| !text.is_empty())
-}
-
-/// The same for what create and exec share.
-pub(super) fn refuse_labels(process: &Process, facts: &HostFacts) -> Result<()> {
-    if set(process.apparmor_profile().as_deref()) {
-        return if facts.apparmor {
-            unsupported(
-                "process.apparmorProfile",
-                "AppArmor profiles are not supported yet",
-            )
-        } else {
-            unsupported("process.apparmorProfile", "AppArmor is not enabled on this host")
-        };
-    }
-    if set(process.selinux_label().as_deref()) {
-        return unsupported("process.selinuxLabel", "SELinux labels are not supported yet");
-    }
-    Ok(())
 }
 
 /// A string for init, which cannot hold NUL.

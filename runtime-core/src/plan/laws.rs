@@ -50,6 +50,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             sysctls_before_protection,
         ),
         (
+            "labels are written on a procfs of init's own, in its last namespaces (CVE-2019-16884, CVE-2025-52881)",
+            labels_on_own_procfs,
+        ),
+        (
             "nothing needs privilege after the capabilities are dropped",
             no_privilege_after_drop,
         ),
@@ -218,7 +222,7 @@ fn no_host_path_after_root(plan: &Plan) -> Option<usize> {
                 | Step::MountBind { .. }
                 | Step::MountFs { .. }
                 | Step::BindDevice { .. }
-                | Step::PrepareMasks {}
+                | Step::PrepareMasks { .. }
                 | Step::WriteSelf { .. }
                 | Step::EnterTime { .. }
         )
@@ -242,6 +246,22 @@ fn sysctls_before_protection(plan: &Plan) -> Option<usize> {
     init_steps(plan)
         .find(|(line, step)| *line > protected && matches!(step, Step::Sysctl { .. }))
         .map(|(line, _)| line)
+}
+
+fn labels_on_own_procfs(plan: &Plan) -> Option<usize> {
+    let mut opened = false;
+    for (line, step) in init_steps(plan) {
+        match step {
+            Step::OpenProc {} => opened = true,
+            // The procfs shows the pid namespace that it was made in; whoever waits gives it up.
+            Step::Join { .. } | Step::Fork {} | Step::WaitStart { .. } => opened = false,
+            Step::ExecProfile { .. } | Step::ExecLabel { .. } | Step::KeyLabel { .. } if !opened => {
+                return Some(line);
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
