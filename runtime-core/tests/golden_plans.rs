@@ -23,6 +23,8 @@ const SYSTEMD: [(&str, &str); 6] = [
     ("spec-rootless", "rootless-v2"),
 ];
 
+/// Configurations for the recorded host with SELinux and resctrl.
+const LABELLED: [&str; 1] = ["podman-selinux"];
 const HOSTS: [&str; 3] = ["hybrid-v1", "pure-v2", "rootless-v2"];
 
 fn package() -> PathBuf {
@@ -208,12 +210,25 @@ fn schedule_of_everything_but_the_seccomp_agent() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What only a host with SELinux and resctrl can do.
+#[test]
+fn schedules_of_a_host_with_selinux_and_resctrl() {
+    let mut wrong = Vec::new();
+    for config in LABELLED {
+        let path = fixtures().join(format!("configs/{config}.json"));
+        let text = text_of(&path, &facts("selinux-v2"), &request(), false);
+        compare(&format!("{config}.selinux-v2"), &text, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn no_golden_file_without_a_configuration() {
     let known: Vec<String> = configs()
         .iter()
         .flat_map(|(config, _)| HOSTS.map(|host| format!("{config}.{host}.txt")))
         .chain(HOSTS.map(|host| format!("everything-else.{host}.txt")))
+        .chain(LABELLED.map(|config| format!("{config}.selinux-v2.txt")))
         .chain(["with-options.hybrid-v1.txt".to_owned()])
         .chain(SYSTEMD.map(|(config, host)| format!("{config}.{host}.systemd.txt")))
         .collect();

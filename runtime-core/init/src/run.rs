@@ -16,7 +16,7 @@ use crate::sys::identity::{Scheduling, Sets};
 use crate::sys::{Fd, Handle, identity, process};
 use crate::terminal::{self, Console};
 use crate::text::Path;
-use crate::{namespaces, root, settings, stdio};
+use crate::{labels, namespaces, root, settings, stdio};
 
 const CLONE_NEWUSER: u32 = 0x1000_0000;
 
@@ -110,7 +110,8 @@ impl Init {
             | Step::Symlink { .. }
             | Step::Device { .. }
             | Step::BindDevice { .. }
-            | Step::PrepareMasks {}
+            | Step::PrepareMasks { .. }
+            | Step::LabelFile { .. }
             | Step::Mask { .. }
             | Step::ReadOnlyPath { .. }
             | Step::ReadOnlyRoot {}
@@ -119,6 +120,9 @@ impl Init {
             | Step::Chroot {} => self.furnish(step),
             Step::OpenProc {}
             | Step::Sysctl { .. }
+            | Step::ExecProfile { .. }
+            | Step::ExecLabel { .. }
+            | Step::KeyLabel { .. }
             | Step::Hostname { .. }
             | Step::Domainname { .. }
             | Step::Hook { .. }
@@ -295,10 +299,11 @@ impl Init {
                 mode,
                 device,
             } => nodes::bind_device(root?, source, path, mode, device),
-            Step::PrepareMasks {} => {
-                self.masks = Some(masks::prepare()?);
+            Step::PrepareMasks { label } => {
+                self.masks = Some(masks::prepare(label)?);
                 Ok(())
             }
+            Step::LabelFile { path, label, may_fail } => labels::set_on_file(root?, path, label, may_fail),
             Step::Mask { path } => {
                 let root = root?;
                 self.masks
@@ -323,10 +328,10 @@ impl Init {
                 self.proc = Some(settings::open_proc(self.root().ok())?);
                 Ok(())
             }
-            Step::Sysctl { path, value } => {
-                let proc = self.proc.as_ref().ok_or(Failure::malformed())?;
-                settings::write_sysctl(proc.at(), path, value)
-            }
+            Step::Sysctl { path, value } => settings::write_sysctl(self.proc()?, path, value),
+            Step::ExecProfile { profile } => labels::set_exec_profile(self.proc()?, profile),
+            Step::ExecLabel { label } => labels::set_exec_label(self.proc()?, label),
+            Step::KeyLabel { label } => labels::set_key_label(self.proc()?, label),
             Step::Hostname { name } => identity::set_host_name(name),
             Step::Domainname { name } => identity::set_domain_name(name),
             Step::Hook {
@@ -408,6 +413,7 @@ impl Init {
             }
             Step::IoPriority { value } => identity::set_io_priority(value),
             Step::Personality { persona } => identity::set_personality(persona),
+            Step::MemoryPolicy { mode, nodes } => identity::set_memory_policy(mode, nodes),
             Step::Rlimit { resource, soft, hard } => process::limit(resource, soft, hard),
             Step::Umask { mask } => {
                 process::set_umask(mask);
@@ -469,6 +475,10 @@ impl Init {
             return Ok(());
         }
         exec::load(&filter, &self.report)
+    }
+
+    fn proc(&self) -> Outcome<Handle> {
+        self.proc.as_ref().map(Fd::at).ok_or(Failure::malformed())
     }
 
     fn root(&self) -> Outcome<Handle> {

@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod systemd;
+mod security;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct HostFacts {
     pub groups_are_fixed: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
+    /// Whether SELinux is enabled, and may be asked for labels from here.
+    #[serde(default)]
+    pub selinux: bool,
     /// Whether the host has /proc/kcore.
     pub has_kcore: bool,
     /// The cgroup hierarchies.
@@ -62,7 +66,8 @@ impl HostFacts {
             in_user_namespace,
             // The first namespace never does.
             groups_are_fixed: in_user_namespace && groups_are_fixed("/proc/self/setgroups"),
-            apparmor: exists("/sys/kernel/security/apparmor"),
+            apparmor: security::apparmor(),
+            selinux: security::selinux(),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
             systemd: None,

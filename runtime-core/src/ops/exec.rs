@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Container, wait_for_end};
 use crate::cgroup::systemd::{Manager, Scope};
@@ -70,13 +71,37 @@ impl Executed {
     }
 }
 
+/// How long a container that is ending may take until it counts as ended, when an exec has failed.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+
 impl Container {
     /// Runs another program in the container; returns when the program has been executed.
     ///
     /// # Errors
     /// WrongState, where the container is stopped or paused; Program, where the program cannot be executed. What was
     /// started has been killed then.
-    pub fn exec(&self, mut request: ExecRequest) -> Result<Executed> {
+    pub fn exec(&self, request: ExecRequest) -> Result<Executed> {
+        self.enter(request).map_err(|error| self.blame_the_end(error))
+    }
+
+    /// A container that ends while a program is on its way in shows in odd ways: its pid namespace takes no process
+    /// (ENOMEM), its cgroup is gone, the newcomer is killed, the saved configuration is deleted. The cause is the end.
+    fn blame_the_end(&self, error: Error) -> Error {
+        let other_cause = !matches!(error.kind(), ErrorKind::System | ErrorKind::State);
+        let Some(pidfd) = self.pidfd.as_ref().filter(|_| !other_cause) else {
+            return error;
+        };
+        // Its namespace refuses newcomers before the last process of it is gone.
+        match wait_for_end(pidfd, Some(END_PATIENCE)) {
+            Ok(true) => Error::new(
+                ErrorKind::WrongState,
+                "cannot exec in a stopped container: it ended while the program was being started",
+            ),
+            _ => error,
+        }
+    }
+
+    fn enter(&self, mut request: ExecRequest) -> Result<Executed> {
         let wrong_state = |message: &str| Err(Error::new(ErrorKind::WrongState, message));
         match self.status()? {
             Status::Stopped => return wrong_state("cannot exec in a stopped container"),

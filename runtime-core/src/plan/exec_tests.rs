@@ -15,6 +15,7 @@ fn facts(privileged: bool) -> HostFacts {
         in_user_namespace: false,
         groups_are_fixed: false,
         apparmor: false,
+        selinux: false,
         has_kcore: true,
         systemd: None,
         cgroup: crate::facts::cgroup::CgroupFacts {

@@ -11,7 +11,7 @@ type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 13] = [
+    let laws: [(&str, Law); 15] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -54,9 +54,14 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             sysctls_before_protection,
         ),
         (
+            "labels are written on a procfs of init's own, in its last namespaces (CVE-2019-16884, CVE-2025-52881)",
+            labels_on_own_procfs,
+        ),
+        (
             "nothing needs privilege after the capabilities are dropped",
             no_privilege_after_drop,
         ),
+        ("a cgroup is closed to new processes when the last one is made", closed_last),
         (
             "after the filter only waiting, hooks and the program",
             nothing_after_filter,
@@ -118,6 +123,7 @@ fn record_first(plan: &Plan) -> Option<usize> {
                     | ParentStep::StartScope { .. }
                     | ParentStep::Limit { .. }
                     | ParentStep::DeviceRules { .. }
+                    | ParentStep::DelegateCgroup { .. }
                     | ParentStep::Listen
                     | ParentStep::WriteIdMaps { .. }
                     | ParentStep::MoveNetDevice { .. }
@@ -249,7 +255,7 @@ fn no_host_path_after_root(plan: &Plan) -> Option<usize> {
                 | Step::MountBind { .. }
                 | Step::MountFs { .. }
                 | Step::BindDevice { .. }
-                | Step::PrepareMasks {}
+                | Step::PrepareMasks { .. }
                 | Step::WriteSelf { .. }
                 | Step::EnterTime { .. }
         )
@@ -275,6 +281,22 @@ fn sysctls_before_protection(plan: &Plan) -> Option<usize> {
         .map(|(line, _)| line)
 }
 
+fn labels_on_own_procfs(plan: &Plan) -> Option<usize> {
+    let mut opened = false;
+    for (line, step) in init_steps(plan) {
+        match step {
+            Step::OpenProc {} => opened = true,
+            // The procfs shows the pid namespace that it was made in; whoever waits gives it up.
+            Step::Join { .. } | Step::Fork {} | Step::WaitStart { .. } => opened = false,
+            Step::ExecProfile { .. } | Step::ExecLabel { .. } | Step::KeyLabel { .. } if !opened => {
+                return Some(line);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
     let drop = position(plan, |step| matches!(step, Step::Capabilities { .. }))?;
     let free = |step: &Step| {
@@ -291,6 +313,12 @@ fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
     init_steps(plan)
         .find(|(line, step)| *line > drop && !free(step))
         .map(|(line, _)| line)
+}
+
+fn closed_last(plan: &Plan) -> Option<usize> {
+    let waits = position(plan, |step| matches!(step, Step::WaitStart { .. }))?;
+    let closes = |step: &ParentStep| matches!(step, ParentStep::Limit { write } if write.admits_nobody());
+    parent_position(plan, closes).filter(|line| *line < waits)
 }
 
 fn nothing_after_filter(plan: &Plan) -> Option<usize> {

@@ -8,21 +8,27 @@
 //! orders of time.
 
 mod create;
+mod delegation;
 mod devices;
 mod exec;
 mod hooks;
+mod labels;
 pub mod laws;
+mod memory_policy;
 mod mounts;
 mod namespaces;
 mod net_devices;
 mod print;
 mod process;
+mod rlimits;
 mod schedule;
+mod scheduling;
 
 pub use create::{PlanRequest, StartBy};
 pub use exec::{ExecPlanRequest, completed};
 pub(crate) use hooks::planned as planned_hooks;
 pub use hooks::{HookKind, PlannedHook};
+pub use memory_policy::{memory_policy_flags, memory_policy_modes};
 pub(crate) use mounts::clean;
 pub use namespaces::IdMap;
 pub use schedule::{Action, FdName, LentIdMap, Line, ParentStep, Step};

@@ -11,6 +11,7 @@ pub mod default;
 pub mod load;
 pub mod mount_options;
 mod normalize;
+pub(crate) mod numbers;
 mod shape;
 
 pub use check::{check, check_process};

@@ -97,6 +97,7 @@ pub(crate) mod number {
     pub(crate) const KEYCTL: usize = 219;
     pub(crate) const EXECVE: usize = 221;
     pub(crate) const MMAP: usize = 222;
+    pub(crate) const SET_MEMPOLICY: usize = 237;
     pub(crate) const ACCEPT4: usize = 242;
     pub(crate) const PRLIMIT: usize = 261;
     pub(crate) const SETNS: usize = 268;

@@ -86,6 +86,7 @@ pub(crate) mod number {
     pub(crate) const GETDENTS64: usize = 217;
     pub(crate) const CLOCK_GETTIME: usize = 228;
     pub(crate) const EXIT_GROUP: usize = 231;
+    pub(crate) const SET_MEMPOLICY: usize = 238;
     pub(crate) const WAITID: usize = 247;
     pub(crate) const KEYCTL: usize = 250;
     pub(crate) const IOPRIO_SET: usize = 251;

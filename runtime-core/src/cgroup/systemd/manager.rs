@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::geteuid;
 
 use super::unit::Scope;
-use super::{ScopePlan, not_running};
+use super::{Property, ScopePlan, not_running};
 use crate::cgroup::path::Directory;
 use crate::dbus::{Address, Connection, Failure, Message, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -137,6 +137,23 @@ impl Manager {
             .map_err(|failure| failure.into_error(&format!("AttachProcessesToUnit({:?})", scope.unit)))
     }
 
+    /// Changes properties of a scope until it ends: all of them or none.
+    ///
+    /// # Errors
+    /// System, where the unit is gone or systemd refuses a value.
+    pub(crate) fn set(&mut self, scope: &Scope, properties: &[Property]) -> Result<()> {
+        let properties = properties.iter().map(|each| property(&each.name, &each.value));
+        let call = self.method("SetUnitProperties").with(vec![
+            Value::text(&scope.unit),
+            Value::Bool(true),
+            Value::Array("(sv)".to_owned(), properties.collect()),
+        ]);
+        self.connection
+            .call(call, self.deadline)
+            .map(drop)
+            .map_err(|failure| failure.into_error(&format!("unable to set properties of {:?}", scope.unit)))
+    }
+
     /// Ends a scope and makes systemd forget it; one that is gone is fine. Its processes have been killed before.
     ///
     /// # Errors
@@ -154,9 +171,6 @@ impl Manager {
     }
 
     fn start_transient(&mut self, plan: &ScopePlan, pid: i32) -> Result<String, Failure> {
-        let property = |name: &str, value: &Value| {
-            Value::Struct(vec![Value::text(name), Value::Variant(Box::new(value.clone()))])
-        };
         let mut properties: Vec<Value> = plan
             .properties
             .iter()
@@ -275,6 +289,10 @@ fn user_addresses(runtime_dir: &str, session_bus: Option<&str>) -> Vec<Address> 
         None => addresses.push(Address::bus(format!("{runtime_dir}/bus"))),
     }
     addresses
+}
+
+fn property(name: &str, value: &Value) -> Value {
+    Value::Struct(vec![Value::text(name), Value::Variant(Box::new(value.clone()))])
 }
 
 fn job_of(reply: Message) -> String {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use super::*;
-use crate::cgroup::systemd::Property;
 use crate::dbus::Kind;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -151,6 +150,7 @@ fn a_scope_is_started_and_stopped() {
     let mut manager = service.manager(LONG).unwrap();
     manager.start(&plan(), 42).unwrap();
     manager.attach(&plan().scope, 43).unwrap();
+    manager.set(&plan().scope, &[Property::new("TasksMax", Value::U64(5), "")]).unwrap();
     manager.stop(&plan().scope).unwrap();
     drop(manager);
     assert_eq!(
@@ -158,6 +158,7 @@ fn a_scope_is_started_and_stopped() {
         [
             "StartTransientUnit(\"x.scope\", \"replace\", [(\"Delegate\", <true>), (\"PIDs\", <[uint32 42]>)], @a(sa(sv)) [])",
             "AttachProcessesToUnit(\"x.scope\", \"\", [uint32 43])",
+            "SetUnitProperties(\"x.scope\", true, [(\"TasksMax\", <uint64 5>)])",
             "StopUnit(\"x.scope\", \"replace\")",
             "ResetFailedUnit(\"x.scope\")",
         ]

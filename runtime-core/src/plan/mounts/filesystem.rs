@@ -8,6 +8,7 @@ use runtime_core_program::step::mount_flags as flag;
 use super::{Mounts, RDONLY, proc_allowed, propagation};
 use crate::error::{Error, Result};
 use crate::plan::create::{absolute, text};
+use crate::plan::labels;
 use crate::plan::namespaces::USER;
 use crate::plan::schedule::{Schedule, Step};
 use crate::spec::mount_options::MountOptions;
@@ -87,6 +88,7 @@ impl<'a> Mounts<'a> {
             source
         };
         let mut data = options.data.clone();
+        data.extend(labels::context(fstype, &data, self.label));
         let instance_flags = options
             .fsconfig_flags()
             .filter(|name| !(ATTRIBUTE_ONLY.contains(&fstype) && matches!(*name, "ro" | "rw")));
@@ -113,6 +115,15 @@ impl<'a> Mounts<'a> {
             },
             field,
         );
+        if let Some(label) = self.label.filter(|_| fstype == "mqueue") {
+            let step = Step::LabelFile {
+                path: text(&format!("{field}.destination"), target)?,
+                label: label.as_bytes().to_vec(),
+                // The host's own, where it had to be bound, keeps the host's label.
+                may_fail: flags & flag::BIND_FALLBACK != 0,
+            };
+            schedule.init(step, "linux.mountLabel");
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{Mount, Spec};
 
 use super::create::{PlanRequest, absolute};
+use super::labels;
 use super::namespaces::Namespaces;
 use super::schedule::Schedule;
 use crate::cgroup::CgroupPaths;
@@ -41,6 +42,8 @@ pub(super) struct Mounts<'a> {
     namespaces: &'a Namespaces,
     cgroup: Option<&'a CgroupPaths>,
     rootfs: PathBuf,
+    /// What everything on new filesystems is labelled.
+    label: Option<&'a str>,
 }
 
 impl<'a> Mounts<'a> {
@@ -63,6 +66,7 @@ impl<'a> Mounts<'a> {
             namespaces,
             cgroup,
             rootfs,
+            label: labels::mount_label(spec, facts)?,
         })
     }
 

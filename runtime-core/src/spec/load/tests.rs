@@ -93,6 +93,27 @@ fn a_wrong_type_names_field_found_and_allowed() {
 }
 
 #[test]
+fn a_wrong_memory_policy_has_the_known_words() {
+    for (policy, start) in [
+        (
+            json!({}),
+            "linux.memoryPolicy: invalid memory policy mode: missing field `mode`",
+        ),
+        (
+            json!({"mode": "INTERLEAVE"}),
+            "linux.memoryPolicy.mode: invalid memory policy mode: unknown variant `INTERLEAVE`",
+        ),
+        (
+            json!({"mode": "MPOL_PREFERRED", "flags": ["badflag"]}),
+            "linux.memoryPolicy.flags[0]: invalid memory policy flag: unknown variant `badflag`",
+        ),
+    ] {
+        let message = refusal(&with("linux.memoryPolicy", policy));
+        assert!(message.starts_with(start), "{message}");
+    }
+}
+
+#[test]
 fn unknown_fields_are_warnings_with_their_path() {
     assert_eq!(
         warnings(&with("process.colour", json!("red"))),
