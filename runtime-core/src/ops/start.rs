@@ -7,14 +7,15 @@ use super::Container;
 use super::create::poststart;
 use crate::error::{Error, ErrorKind, Result};
 use crate::launch::{Link, await_exec};
-use crate::record::START_SOCKET;
+use crate::plan::NO_PROCESS;
+use crate::record::{START_SOCKET, StartLine};
 use crate::state::Status;
 
 impl Container {
     /// Starts the program of a created container.
     ///
     /// # Errors
-    /// WrongState, where it is not created; Program and Hook, where the program or a startContainer hook fails: the
+    /// WrongState, where it is not created; InvalidSpec, where its configuration has no process; Program and Hook, where the program or a startContainer hook fails: the
     /// container is stopped then.
     pub fn start(&mut self) -> Result<()> {
         let _lock = self.dir.lock()?;
@@ -27,6 +28,9 @@ impl Container {
                 return Err(wrong_state("cannot start an already running container"));
             }
         }
+        if !self.record.start.iter().any(StartLine::is_exec) {
+            return Err(Error::spec("process", NO_PROCESS));
+        }
         let link = self.connect()?;
         link.go(None)?;
         let lines = &self.record.start;
@@ -35,7 +39,7 @@ impl Container {
                 lines
                     .iter()
                     .find(|line| line.number == number)
-                    .map(crate::record::StartLine::line)
+                    .map(StartLine::line)
             },
             &link,
         )?;

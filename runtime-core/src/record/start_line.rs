@@ -50,6 +50,11 @@ impl StartLine {
             .collect()
     }
 
+    /// Whether the line executes the program.
+    pub(crate) fn is_exec(&self) -> bool {
+        matches!(self.step, StartStep::Exec(_))
+    }
+
     /// The line as far as words need it.
     pub(crate) fn line(&self) -> Line {
         let text = |value: &str| Text::new(value).unwrap_or_default();
