@@ -193,8 +193,13 @@ pub fn device_rules(rules: &[LinuxDeviceCgroup], devices: &[LinuxDevice]) -> Res
 
 /// What the rules deny for exactly these devices. A rule for all devices forgets those before it.
 fn denied_by_name(rules: &[DeviceRule], devices: Devices) -> Access {
-    let forgotten = rules.iter().rposition(|rule| rule.devices.is_none()).map_or(0, |last| last + 1);
-    let named = rules[forgotten..].iter().filter(|rule| rule.devices == Some(devices));
+    let forgotten = rules
+        .iter()
+        .rposition(|rule| rule.devices.is_none())
+        .map_or(0, |last| last + 1);
+    let named = rules[forgotten..]
+        .iter()
+        .filter(|rule| rule.devices == Some(devices));
     Access(named.fold(0, |bits, rule| match rule.allow {
         true => bits & !rule.access.0,
         false => bits | rule.access.0,

@@ -11,7 +11,7 @@ type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 13] = [
+    let laws: [(&str, Law); 14] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -57,7 +57,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             "nothing needs privilege after the capabilities are dropped",
             no_privilege_after_drop,
         ),
-        ("a cgroup is closed to new processes when the last one is made", closed_last),
+        (
+            "a cgroup is closed to new processes when the last one is made",
+            closed_last,
+        ),
         (
             "after the filter only waiting, hooks and the program",
             nothing_after_filter,
