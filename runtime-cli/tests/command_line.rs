@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 const COMMANDS: &[&str] = &[
     "create",
     "delete",
+    "events",
     "exec",
     "install-init",
     "kill",
@@ -18,6 +19,7 @@ const COMMANDS: &[&str] = &[
     "spec",
     "start",
     "state",
+    "update",
 ];
 
 fn runtime(arguments: &[&str]) -> Output {

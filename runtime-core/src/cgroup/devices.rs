@@ -45,6 +45,12 @@ impl Access {
         self.0
     }
 
+    /// What is left; nothing where nothing is.
+    fn without(self, other: Self) -> Option<Self> {
+        let left = self.0 & !other.0;
+        (left != 0).then_some(Self(left))
+    }
+
     fn parse(text: &str, origin: &str) -> Result<Self> {
         let mut bits = 0;
         for letter in text.chars() {
@@ -157,7 +163,8 @@ pub struct DeviceRules {
 
 /// Checks the rules of linux.resources.devices and puts the runtime's own behind them, as runc does: every node may be
 /// made, and the devices that every container has may be used. `devices` are linux.devices: a node there with the path of
-/// a default device takes the default's rule away, since it may be another device.
+/// a default device takes the default's rule away, since it may be another device. So does a rule that denies exactly the
+/// devices of a default, for what it denies: see docs/adr/0010-default-device-rules.md.
 ///
 /// # Errors
 /// A rule has no access, an unknown letter in it, a sort of device that has no rules, or an impossible number.
@@ -170,15 +177,33 @@ pub fn device_rules(rules: &[LinuxDeviceCgroup], devices: &[LinuxDevice]) -> Res
         if path.is_some_and(|path| devices.iter().any(|device| device.path().as_os_str() == path)) {
             continue;
         }
-        let devices = Some(Devices { kind, major, minor });
+        let devices = Devices { kind, major, minor };
+        let Some(access) = access.without(denied_by_name(&all[..rules.len()], devices)) else {
+            continue;
+        };
         all.push(DeviceRule {
             allow: true,
-            devices,
+            devices: Some(devices),
             access,
             origin: DEFAULTS.to_owned(),
         });
     }
     Ok(DeviceRules { rules: all })
+}
+
+/// What the rules deny for exactly these devices. A rule for all devices forgets those before it.
+fn denied_by_name(rules: &[DeviceRule], devices: Devices) -> Access {
+    let forgotten = rules
+        .iter()
+        .rposition(|rule| rule.devices.is_none())
+        .map_or(0, |last| last + 1);
+    let named = rules[forgotten..]
+        .iter()
+        .filter(|rule| rule.devices == Some(devices));
+    Access(named.fold(0, |bits, rule| match rule.allow {
+        true => bits & !rule.access.0,
+        false => bits | rule.access.0,
+    }))
 }
 
 type DefaultRule = (Option<&'static str>, DeviceKind, Option<u32>, Option<u32>, Access);

@@ -133,6 +133,7 @@ impl<'a> Launch<'a> {
             ParentStep::MakeCgroup { .. } => self.make_cgroup(host),
             ParentStep::Limit { write } => self.limit(write),
             ParentStep::DeviceRules { .. } => self.device_rules(),
+            ParentStep::DelegateCgroup { uid } => self.delegate(*uid),
             ParentStep::OpenCgroup { .. } => {
                 self.cgroup = host.cgroup();
                 self.killed_before = self.memory_kills();
@@ -302,6 +303,13 @@ impl<'a> Launch<'a> {
         })
     }
 
+    fn delegate(&self, uid: u32) -> Result<()> {
+        let rootless = self.plan.cgroup.as_ref().is_some_and(|plan| plan.rootless);
+        self.cgroup
+            .as_ref()
+            .map_or(Ok(()), |cgroup| cgroup.delegate(uid, rootless))
+    }
+
     fn open_namespace(&mut self, path: &str, kind: u32) -> Result<()> {
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
@@ -468,6 +476,9 @@ fn not_cloned(namespaces: u64, into_cgroup: bool, error: std::io::Error) -> Erro
             "a process is moved only by who may write to cgroup.procs of the nearest cgroup above both its old and its \
              new one: call the runtime from below the delegated unit (systemd-run --user --scope -p Delegate=yes ...)",
         ),
+        Some(libc::EAGAIN) if into_cgroup => {
+            error.with_hint("the cgroup has as many processes as it may have: see linux.resources.pids.limit")
+        }
         Some(libc::EPERM | libc::ENOSPC | libc::EUSERS) if new_user => error.with_hint(
             "this host may not let users make user namespaces: see the sysctls user.max_user_namespaces, \
              kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",

@@ -10,7 +10,7 @@ use super::mounts::Mounts;
 use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
-use super::{CgroupPlan, Plan, devices, hooks, laws, net_devices};
+use super::{CgroupPlan, Plan, delegation, devices, hooks, laws, net_devices};
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
@@ -133,6 +133,7 @@ impl Plan {
         );
         if let Some(cgroup) = &cgroup {
             make_cgroup(&mut schedule, cgroup);
+            delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
         namespaces.open(&mut schedule);
         if request.start_by == StartBy::Socket {
@@ -170,6 +171,10 @@ impl Plan {
         }
 
         program.created(&mut schedule, request.start_by);
+        // Init had to be made, and what it makes itself.
+        let last = cgroup.iter().flat_map(|cgroup| &cgroup.writes);
+        last.filter(|write| write.admits_nobody())
+            .for_each(|write| limit(&mut schedule, write));
         hand_over(&mut schedule, request);
         if runs {
             // Hooks of the container run under its filter.
@@ -268,19 +273,23 @@ fn make_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
         .map(|directory| directory.path().to_string_lossy().into_owned())
         .collect();
     schedule.parent(ParentStep::MakeCgroup { directories }, "linux.cgroupsPath");
-    for write in &cgroup.writes {
-        schedule.parent(
-            ParentStep::Limit {
-                write: Box::new(write.clone()),
-            },
-            write.origin.clone(),
-        );
+    for write in cgroup.writes.iter().filter(|write| !write.admits_nobody()) {
+        limit(schedule, write);
     }
     schedule.parent(
         ParentStep::DeviceRules {
             rules: cgroup.devices.lines(),
         },
         "linux.resources.devices",
+    );
+}
+
+fn limit(schedule: &mut Schedule, write: &cgroup::Write) {
+    schedule.parent(
+        ParentStep::Limit {
+            write: Box::new(write.clone()),
+        },
+        write.origin.clone(),
     );
 }
 

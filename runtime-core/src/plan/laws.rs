@@ -11,7 +11,7 @@ type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 13] = [
+    let laws: [(&str, Law); 14] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -56,6 +56,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
         (
             "nothing needs privilege after the capabilities are dropped",
             no_privilege_after_drop,
+        ),
+        (
+            "a cgroup is closed to new processes when the last one is made",
+            closed_last,
         ),
         (
             "after the filter only waiting, hooks and the program",
@@ -117,6 +121,7 @@ fn record_first(plan: &Plan) -> Option<usize> {
                     | ParentStep::MakeCgroup { .. }
                     | ParentStep::Limit { .. }
                     | ParentStep::DeviceRules { .. }
+                    | ParentStep::DelegateCgroup { .. }
                     | ParentStep::Listen
                     | ParentStep::WriteIdMaps { .. }
                     | ParentStep::MoveNetDevice { .. }
@@ -278,6 +283,12 @@ fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
     init_steps(plan)
         .find(|(line, step)| *line > drop && !free(step))
         .map(|(line, _)| line)
+}
+
+fn closed_last(plan: &Plan) -> Option<usize> {
+    let waits = position(plan, |step| matches!(step, Step::WaitStart { .. }))?;
+    let closes = |step: &ParentStep| matches!(step, ParentStep::Limit { write } if write.admits_nobody());
+    parent_position(plan, closes).filter(|line| *line < waits)
 }
 
 fn nothing_after_filter(plan: &Plan) -> Option<usize> {

@@ -8,6 +8,7 @@
 //! orders of time.
 
 mod create;
+mod delegation;
 mod devices;
 mod exec;
 mod hooks;

@@ -152,6 +152,7 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
         ParentStep::MakeCgroup { directories } => write!(f, "create cgroup {}", directories.join(" ")),
         ParentStep::Limit { write } => write!(f, "limit {}={}", write.file, write.value),
         ParentStep::DeviceRules { rules } => write!(f, "{} device rules", rules.len()),
+        ParentStep::DelegateCgroup { uid } => write!(f, "give the cgroup to user {uid}"),
         ParentStep::OpenNamespace { path, kind } => write!(f, "open {} namespace {path}", name_of(*kind)),
         ParentStep::OpenCgroup { directories } => write!(f, "open cgroup {}", directories.join(" ")),
         ParentStep::CheckProcess { pid, start_time } => {

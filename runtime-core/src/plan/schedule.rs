@@ -66,6 +66,11 @@ pub enum ParentStep {
         /// The rules in the form of a v1 hierarchy: file and line.
         rules: Vec<(String, String)>,
     },
+    /// Make a user of the host the owner of the cgroup.
+    DelegateCgroup {
+        /// The user.
+        uid: u32,
+    },
     /// Open a namespace that init joins.
     OpenNamespace {
         /// Its path.
