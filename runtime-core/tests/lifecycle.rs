@@ -515,3 +515,48 @@ fn a_container_without_a_process_is_created_entered_and_never_started() {
     runtime.delete(container.id(), false).unwrap();
     assert_eq!(sandbox.remains("bare"), Vec::<PathBuf>::new());
 }
+
+/// fsconfig(2) takes 255 bytes for each value; 70 layers need thousands.
+#[test]
+fn an_overlay_of_many_layers() {
+    let Some(sandbox) = sandbox("an_overlay_of_many_layers") else {
+        return;
+    };
+    let layers: Vec<PathBuf> = (0..70)
+        .map(|at| sandbox.dir().join(format!("layers/{at}-{}", "x".repeat(100))))
+        .collect();
+    for (at, layer) in layers.iter().enumerate() {
+        std::fs::create_dir_all(layer).unwrap();
+        std::fs::write(layer.join(format!("file{at}")), "").unwrap();
+    }
+    // The first layer is the upper one.
+    std::fs::write(layers[0].join("who"), "first").unwrap();
+    std::fs::write(layers[69].join("who"), "last").unwrap();
+    let list: Vec<_> = layers.iter().map(|layer| layer.to_string_lossy()).collect();
+    let mut config = sandbox.config(
+        "layers",
+        &["/bin/sh", "-c", "cat /merged/who; test -e /merged/file69"],
+    );
+    let mount = json!({"destination": "/merged", "type": "overlay", "source": "overlay",
+        "options": ["ro", format!("lowerdir={}", list.join(":"))]});
+    config["mounts"].as_array_mut().unwrap().push(mount);
+    let mut request = sandbox.request("layers", &config);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    request.stdio = Stdio {
+        output: Some(writer.into()),
+        ..Stdio::default()
+    };
+    let runtime = sandbox.runtime();
+    match runtime.run(request) {
+        Ok(container) => {
+            assert_eq!(container.wait().unwrap(), Exit::Code(0));
+            let mut said = String::new();
+            reader.read_to_string(&mut said).unwrap();
+            assert_eq!(said, "first");
+            runtime.delete(container.id(), true).unwrap();
+        }
+        // A kernel before 6.8 has a page for all of them, and says so.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}"),
+    }
+    assert_eq!(sandbox.remains("layers"), Vec::<PathBuf>::new());
+}

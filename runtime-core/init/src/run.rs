@@ -8,7 +8,7 @@ use crate::exec::{self, Exec, Filter};
 use crate::failure::{Failure, Outcome};
 use crate::hook::{self, Hook};
 use crate::masks::{self, Masks};
-use crate::mounts::{self, Bind, Change, Filesystem};
+use crate::mounts::{self, Bind, Change, Filesystem, Page};
 use crate::nodes::{self, Node};
 use crate::report::Report;
 use crate::start;
@@ -104,6 +104,7 @@ impl Init {
             Step::Propagation { .. }
             | Step::OpenRoot { .. }
             | Step::MountFs { .. }
+            | Step::MountPage { .. }
             | Step::MountBind { .. }
             | Step::Remount { .. } => self.mount(step),
             Step::MakeDir { .. }
@@ -218,6 +219,13 @@ impl Init {
                 let change = Change { set: attributes, clear: 0, recursive_set, recursive_clear, propagation };
                 let wanted = Filesystem { kind: fstype, source, options, change, target, fallback, flags };
                 mounts::mount_filesystem(self.root()?, &wanted)
+            }
+            #[rustfmt::skip]
+            Step::MountPage {
+                fstype, source, data, superblock, attributes, recursive_set, recursive_clear, propagation, target, flags,
+            } => {
+                let change = Change { set: attributes, clear: 0, recursive_set, recursive_clear, propagation };
+                mounts::mount_page(self.root()?, &Page { kind: fstype, source, data, superblock, change, target, flags })
             }
             Step::MountBind {
                 source,

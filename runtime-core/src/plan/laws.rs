@@ -224,6 +224,7 @@ fn no_host_path_after_root(plan: &Plan) -> Option<usize> {
             Step::OpenRoot { .. }
                 | Step::MountBind { .. }
                 | Step::MountFs { .. }
+                | Step::MountPage { .. }
                 | Step::BindDevice { .. }
                 | Step::PrepareMasks { .. }
                 | Step::WriteSelf { .. }

@@ -256,6 +256,17 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             write!(f, "mount {fstype} on {target}")?;
             words(f, &[attributes(*flags), list(options), propagations(changes)])
         }
+        Step::MountPage {
+            fstype,
+            data,
+            attributes: flags,
+            target,
+            propagation: changes,
+            ..
+        } => {
+            write!(f, "mount {fstype} on {target}")?;
+            words(f, &[attributes(*flags), data.to_string(), propagations(changes)])
+        }
         Step::MountBind {
             source,
             target,
