@@ -64,6 +64,7 @@ mod tests {
             in_user_namespace: false,
             groups_are_fixed: false,
             apparmor: false,
+            selinux: false,
             has_kcore: true,
             cgroup,
         }

@@ -11,7 +11,7 @@ type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 13] = [
+    let laws: [(&str, Law); 14] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
