@@ -305,7 +305,9 @@ impl<'a> Launch<'a> {
 
     fn delegate(&self, uid: u32) -> Result<()> {
         let rootless = self.plan.cgroup.as_ref().is_some_and(|plan| plan.rootless);
-        self.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.delegate(uid, rootless))
+        self.cgroup
+            .as_ref()
+            .map_or(Ok(()), |cgroup| cgroup.delegate(uid, rootless))
     }
 
     fn open_namespace(&mut self, path: &str, kind: u32) -> Result<()> {

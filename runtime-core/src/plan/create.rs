@@ -165,7 +165,8 @@ impl Plan {
         program.created(&mut schedule, request.start_by);
         // Init had to be made, and what it makes itself.
         let last = cgroup.iter().flat_map(|cgroup| &cgroup.writes);
-        last.filter(|write| write.admits_nobody()).for_each(|write| limit(&mut schedule, write));
+        last.filter(|write| write.admits_nobody())
+            .for_each(|write| limit(&mut schedule, write));
         hand_over(&mut schedule, request);
         // Hooks of the container run under its filter.
         program.late_filter(&mut schedule);

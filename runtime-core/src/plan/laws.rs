@@ -57,7 +57,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             "nothing needs privilege after the capabilities are dropped",
             no_privilege_after_drop,
         ),
-        ("a cgroup is closed to new processes when the last one is made", closed_last),
+        (
+            "a cgroup is closed to new processes when the last one is made",
+            closed_last,
+        ),
         (
             "after the filter only waiting, hooks and the program",
             nothing_after_filter,

@@ -209,7 +209,10 @@ fn spelled(name: &str, fields: &[(&'static str, &'static Shape)]) -> Option<&'st
     if fields.iter().any(|(known, _)| *known == name) {
         return None;
     }
-    fields.iter().map(|(known, _)| *known).find(|known| known.eq_ignore_ascii_case(name))
+    fields
+        .iter()
+        .map(|(known, _)| *known)
+        .find(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Rewrites what oci-spec 0.10 spells differently from the specification. Names are unique enough for this: each of

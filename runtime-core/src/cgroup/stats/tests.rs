@@ -7,7 +7,8 @@ use super::*;
 
 #[test]
 fn pressure_stall_information() {
-    let text = "some avg10=1.50 avg60=2.00 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.25 total=5\n";
+    let text =
+        "some avg10=1.50 avg60=2.00 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.25 total=5\n";
     let found = pressure(text).unwrap();
     assert_eq!(
         serde_json::to_value(found).unwrap(),

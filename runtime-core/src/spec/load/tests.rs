@@ -152,7 +152,17 @@ fn names_in_another_case_are_known_and_told() {
             "linux.resources.cpu.Cpus: the field is spelled \"cpus\"",
         ]
     );
-    let resources = |document: &Value| load(document).unwrap().spec.linux().clone().unwrap().resources().clone().unwrap();
+    let resources = |document: &Value| {
+        load(document)
+            .unwrap()
+            .spec
+            .linux()
+            .clone()
+            .unwrap()
+            .resources()
+            .clone()
+            .unwrap()
+    };
     let cpu = resources(&document).cpu().clone().unwrap();
     assert_eq!((cpu.cpus().as_deref(), cpu.shares()), (Some("0"), Some(5)));
     // The right spelling has the last word, and objects come together.
@@ -162,7 +172,10 @@ fn names_in_another_case_are_known_and_told() {
     let resources = resources(&document);
     let cpu = resources.cpu().clone().unwrap();
     assert_eq!((cpu.shares(), cpu.quota()), (Some(7), Some(3)));
-    assert_eq!(resources.hugepage_limits().as_ref().unwrap()[0].page_size(), "2MB");
+    assert_eq!(
+        resources.hugepage_limits().as_ref().unwrap()[0].page_size(),
+        "2MB"
+    );
 }
 
 #[test]
