@@ -257,6 +257,7 @@ fn plan_cgroup(
         .and_then(|linux| linux.devices().as_deref())
         .unwrap_or_default();
     let devices = cgroup::devices::device_rules(rules, nodes)?;
+    warnings.extend(cgroup::devices::access_warnings(rules));
     Ok(Some(CgroupPlan {
         paths,
         writes,
