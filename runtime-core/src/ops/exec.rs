@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Container, wait_for_end};
+use crate::cgroup::systemd::{Manager, Scope};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
@@ -196,12 +197,19 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// The scope that systemd may have to move init into: this caller may not be allowed to.
+    fn scope(&self) -> Option<&Scope> {
+        let record = self.cgroup.as_ref().filter(|_| self.may_stay_outside())?;
+        record.scope.as_ref()
+    }
+
     fn plan_request(&self, request: &ExecRequest) -> Result<ExecPlanRequest> {
         let record = &self.container.record;
         let ProcessIdentity { pid, start_time } = self.init;
         let cgroup = self.cgroup.as_ref();
         Ok(ExecPlanRequest {
             cgroup: cgroup.map_or_else(Vec::new, |cgroup| cgroup.directories.clone()),
+            attach: self.scope().map(|scope| scope.unit.clone()),
             stdio: super::given(&request.stdio),
             console_socket: super::console_socket(Some(&request.process), &request.terminal)?,
             preserve_fds: super::count(&request.preserve_fds)?,
@@ -262,6 +270,13 @@ impl Host for Entry<'_> {
 
     fn cgroup(&self) -> Option<Cgroup> {
         self.cgroup.as_ref().map(Cgroup::open)
+    }
+
+    fn attach_to_scope(&mut self, init: i32) -> Result<()> {
+        match self.scope() {
+            Some(scope) => Manager::connect(scope.user)?.attach(scope, init),
+            None => Ok(()),
+        }
     }
 
     /// Where init is now in the unified hierarchy: a container may have moved its processes and have removed or

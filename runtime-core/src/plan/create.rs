@@ -11,7 +11,7 @@ use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, delegation, devices, hooks, laws, net_devices};
-use crate::cgroup;
+use crate::cgroup::{self, systemd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::facts::cgroup::HierarchyKind;
@@ -131,7 +131,8 @@ impl Plan {
             },
             "(crash rule)",
         );
-        if let Some(cgroup) = &cgroup {
+        let scope = cgroup.as_ref().filter(|cgroup| cgroup.scope.is_some());
+        if let (Some(cgroup), None) = (&cgroup, scope) {
             make_cgroup(&mut schedule, cgroup);
             delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
@@ -139,7 +140,14 @@ impl Plan {
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
         }
-        namespaces.enter(&mut schedule, |schedule| program.oom_score(schedule));
+        namespaces.enter(&mut schedule, |schedule| {
+            if let Some(cgroup) = scope {
+                start_scope(schedule, cgroup, |schedule| {
+                    delegation::delegate(schedule, spec, facts, &namespaces);
+                });
+            }
+            program.oom_score(schedule);
+        });
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
@@ -237,8 +245,6 @@ fn plan_cgroup(
             None => Ok(None),
         };
     }
-    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
     let limits = resources
         .map(|resources| cgroup::limits(resources, &facts.cgroup))
         .transpose()?;
@@ -258,7 +264,17 @@ fn plan_cgroup(
         .unwrap_or_default();
     let devices = cgroup::devices::device_rules(rules, nodes)?;
     warnings.extend(cgroup::devices::access_warnings(rules));
+    let (scope, paths, writes) = if request.driver == CgroupDriver::Systemd {
+        let id = request.id.as_str();
+        let (scope, paths, writes) = systemd::plan(&loaded.spec, id, facts, &writes, &devices)?;
+        (Some(scope), paths, writes)
+    } else {
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
+        (None, paths, writes)
+    };
     Ok(Some(CgroupPlan {
+        scope,
         paths,
         writes,
         devices,
@@ -274,6 +290,27 @@ fn make_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
         .map(|directory| directory.path().to_string_lossy().into_owned())
         .collect();
     schedule.parent(ParentStep::MakeCgroup { directories }, "linux.cgroupsPath");
+    fill_cgroup(schedule, cgroup);
+}
+
+/// A scope is made around a process: init waits in it, before anything of the container exists, until its limits are
+/// there.
+fn start_scope(schedule: &mut Schedule, cgroup: &CgroupPlan, delegate: impl FnOnce(&mut Schedule)) {
+    let Some(plan) = &cgroup.scope else { return };
+    let field = "linux.cgroupsPath";
+    schedule.init(Step::Sync {}, field);
+    let start = ParentStep::StartScope {
+        unit: plan.scope.unit.clone(),
+        slice: plan.scope.slice.clone(),
+        properties: plan.properties.iter().map(ToString::to_string).collect(),
+    };
+    schedule.parent(start, field);
+    fill_cgroup(schedule, cgroup);
+    delegate(schedule);
+    schedule.parent(ParentStep::Release, field);
+}
+
+fn fill_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
     for write in cgroup.writes.iter().filter(|write| !write.admits_nobody()) {
         limit(schedule, write);
     }

@@ -11,7 +11,7 @@ type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 14] = [
+    let laws: [(&str, Law); 15] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -24,6 +24,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
         (
             "network devices move while init waits in its last namespaces, before any hook",
             devices_move_to_waiting_init,
+        ),
+        (
+            "systemd moves a waiting init, and before it can be seen in a cgroup namespace or leave a child behind",
+            scope_before_namespace,
         ),
         (
             "stray descriptors are closed before anything else (CVE-2024-21626)",
@@ -119,6 +123,7 @@ fn record_first(plan: &Plan) -> Option<usize> {
                 step,
                 ParentStep::SaveRecord { .. }
                     | ParentStep::MakeCgroup { .. }
+                    | ParentStep::StartScope { .. }
                     | ParentStep::Limit { .. }
                     | ParentStep::DeviceRules { .. }
                     | ParentStep::DelegateCgroup { .. }
@@ -195,6 +200,34 @@ fn devices_move_to_waiting_init(plan: &Plan) -> Option<usize> {
         }
     }
     None
+}
+
+fn scope_before_namespace(plan: &Plan) -> Option<usize> {
+    let moved = parent_position(plan, |step| {
+        matches!(
+            step,
+            ParentStep::StartScope { .. } | ParentStep::AttachToScope { .. }
+        )
+    })?;
+    let waits = plan.lines[..moved]
+        .iter()
+        .rev()
+        .find_map(|line| match &line.action {
+            Action::Init(step) => Some(matches!(step, Step::Sync {})),
+            Action::Parent(ParentStep::Release) => Some(false),
+            Action::Parent(_) => None,
+        });
+    let early = init_steps(plan).find(|(line, step)| {
+        *line < moved
+            && matches!(
+                step,
+                Step::Unshare { .. } | Step::Join { .. } | Step::Fork {} | Step::Undumpable {}
+            )
+    });
+    match (waits, early) {
+        (Some(true), early) => early.map(|(line, _)| line),
+        _ => Some(moved),
+    }
 }
 
 fn stray_descriptors_first(plan: &Plan) -> Option<usize> {

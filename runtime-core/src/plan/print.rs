@@ -150,6 +150,16 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
     match step {
         ParentStep::SaveRecord { status } => write!(f, "save record {:?}", status.as_str()),
         ParentStep::MakeCgroup { directories } => write!(f, "create cgroup {}", directories.join(" ")),
+        ParentStep::StartScope {
+            unit,
+            slice,
+            properties,
+        } => write!(
+            f,
+            "start scope {unit} in {slice} around init: {}",
+            properties.join(" ")
+        ),
+        ParentStep::AttachToScope { unit } => write!(f, "move init into {unit}, if it is not in it"),
         ParentStep::Limit { write } => write!(f, "limit {}={}", write.file, write.value),
         ParentStep::DeviceRules { rules } => write!(f, "{} device rules", rules.len()),
         ParentStep::DelegateCgroup { uid } => write!(f, "give the cgroup to user {uid}"),

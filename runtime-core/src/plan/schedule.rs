@@ -55,6 +55,21 @@ pub enum ParentStep {
         /// Its directories, by hierarchy.
         directories: Vec<String>,
     },
+    /// Let systemd make the container's cgroup around init.
+    StartScope {
+        /// Its name.
+        unit: String,
+        /// The slice that it is in.
+        slice: String,
+        /// Its properties, as `MemoryMax=uint64 1048576`.
+        properties: Vec<String>,
+    },
+    /// Let systemd move init into the cgroup of a container that exists, where the kernel did not let the caller start it
+    /// there.
+    AttachToScope {
+        /// The unit's name.
+        unit: String,
+    },
     /// Write one value into the cgroup.
     Limit {
         /// The write.
