@@ -10,6 +10,7 @@ use super::Report;
 
 use crate::error::{Error, ErrorKind, strerror};
 use crate::plan::{Action, Line, Step};
+use crate::seccomp::{FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV};
 
 /// How much of a hook's output is shown, in bytes, from its end.
 const SHOWN: u64 = 4 << 10;
@@ -111,6 +112,14 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
             .with_hint("the caller itself lacks one of these capabilities; see CapBnd in /proc/self/status"),
         Step::Rlimit { .. } if errno == libc::EPERM => {
             error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+        }
+        Step::Seccomp { flags, .. } if errno == libc::EINVAL && flags & FLAG_WAIT_KILLABLE_RECV != 0 => {
+            error.with_hint("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19")
+        }
+        Step::Seccomp { flags, .. } if errno == libc::EAGAIN && flags & FLAG_NEW_LISTENER != 0 => error
+            .with_hint("a thread hands the listener out: linux.resources.pids.limit has to leave room for it"),
+        Step::Seccomp { flags, .. } if errno == libc::EBUSY && flags & FLAG_NEW_LISTENER != 0 => {
+            error.with_hint("a filter with a listener is in force already, and there can be only one")
         }
         Step::Join { .. } if errno == libc::EPERM => {
             error.with_hint("the namespace belongs to a user namespace that the caller has no power over")

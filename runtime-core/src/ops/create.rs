@@ -221,6 +221,10 @@ impl Host for Making<'_> {
         document(&self.record, status, pid)
     }
 
+    fn agent_state(&self, pid: i32) -> Vec<u8> {
+        document(&self.record, Status::Creating, pid)
+    }
+
     fn bundle(&self) -> &Path {
         &self.record.bundle
     }

@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use super::state::document;
 use super::{Container, wait_for_end};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,7 +78,8 @@ impl Container {
     /// started has been killed then.
     pub fn exec(&self, mut request: ExecRequest) -> Result<Executed> {
         let wrong_state = |message: &str| Err(Error::new(ErrorKind::WrongState, message));
-        match self.status()? {
+        let status = self.status()?;
+        match status {
             Status::Stopped => return wrong_state("cannot exec in a stopped container"),
             Status::Creating => return wrong_state("cannot exec in a container that is being created"),
             Status::Paused if !request.ignore_paused => {
@@ -96,6 +98,7 @@ impl Container {
             container: self,
             rootless: facts.euid != 0 || facts.in_user_namespace,
             init,
+            status,
             cgroup: self.entered_cgroup(&request.sub_cgroups)?,
             prepare: request.prepare_terminal,
             chosen: !request.sub_cgroups.is_empty(),
@@ -162,6 +165,8 @@ fn below(path: &str) -> Result<&Path> {
 struct Entry<'a> {
     container: &'a Container,
     init: ProcessIdentity,
+    /// Of the container.
+    status: Status,
     cgroup: Option<CgroupRecord>,
     prepare: Option<fn(BorrowedFd<'_>) -> Result<()>>,
     /// The caller chose the cgroup: no other one will do.
@@ -225,6 +230,11 @@ impl Host for Entry<'_> {
 
     fn hook_state(&self, _status: Status, _pid: i32) -> Vec<u8> {
         Vec::new()
+    }
+
+    /// The container's state, whose pid is that of its init; the program's own stands beside it.
+    fn agent_state(&self, _pid: i32) -> Vec<u8> {
+        document(&self.container.record, self.status, self.init.pid)
     }
 
     fn bundle(&self) -> &Path {

@@ -164,7 +164,7 @@ fn default_profiles_of_the_engines_get_libseccomps_verdicts() {
                 if all || abi.0 == ScmpArch::X8664 {
                     let tally =
                         compare_with_library(&profile, abi).unwrap_or_else(|why| panic!("{path:?}: {why}"));
-                    assert!(tally.compared > 10_000, "{path:?}: {}", tally.compared);
+                    assert!(tally.compared > 3_000, "{path:?}: {}", tally.compared);
                     assert_eq!(tally.ambiguous, 0, "{path:?}");
                 } else {
                     killed_elsewhere(&profile, abi);
@@ -238,7 +238,7 @@ fn foreign_architectures_get_libseccomps_verdicts() {
     let profile = profile(value);
     for abi in [(ScmpArch::Aarch64, AARCH64, 0), (ScmpArch::Arm, 0x4000_0028, 0)] {
         let tally = compare_with_library(&profile, abi).unwrap();
-        assert!(tally.compared > 10_000);
+        assert!(tally.compared > 3_000);
     }
 }
 
