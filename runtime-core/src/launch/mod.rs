@@ -258,7 +258,9 @@ impl<'a> Launch<'a> {
             match self.link()?.receive()? {
                 Some(report) if report.frame.kind == FrameKind::Starting => self.starting = true,
                 Some(Report { frame, fd: Some(fd) }) if frame.kind == FrameKind::Descriptor => break fd,
-                Some(report) if report.frame.kind == FrameKind::Failed => return Err(self.failed(Some(report))),
+                Some(report) if report.frame.kind == FrameKind::Failed => {
+                    return Err(self.failed(Some(report)));
+                }
                 Some(Report { frame, .. }) => {
                     let message = format!("init said {:?} where a listener was due", frame.kind);
                     return Err(Error::new(ErrorKind::Internal, message));

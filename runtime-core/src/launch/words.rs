@@ -8,7 +8,7 @@ use runtime_core_program::{Call, Frame, detail};
 
 use super::Report;
 
-use crate::error::{Error, ErrorKind, strerror};
+use crate::error::{Error, ErrorKind, strerror, strsignal};
 use crate::plan::{Action, Line, Step};
 use crate::seccomp::{FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV};
 
@@ -117,7 +117,9 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
             error.with_hint("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19")
         }
         Step::Seccomp { flags, .. } if errno == libc::EAGAIN && flags & FLAG_NEW_LISTENER != 0 => error
-            .with_hint("a thread hands the listener out: linux.resources.pids.limit has to leave room for it"),
+            .with_hint(
+                "a thread hands the listener out: linux.resources.pids.limit has to leave room for it",
+            ),
         Step::Seccomp { flags, .. } if errno == libc::EBUSY && flags & FLAG_NEW_LISTENER != 0 => {
             error.with_hint("a filter with a listener is in force already, and there can be only one")
         }
@@ -152,7 +154,7 @@ fn hook(from: &str, path: &str, frame: &Frame, errno: i32, output: Option<OwnedF
         );
     let why = match frame.detail {
         detail::HOOK_EXIT => format!("exit status {}", frame.value),
-        detail::HOOK_SIGNAL => format!("signal {}", frame.value),
+        detail::HOOK_SIGNAL => format!("signal: {}", strsignal(i32::try_from(frame.value).unwrap_or(0))),
         detail::HOOK_TIMEOUT => format!("hook ran past specified timeout of {} s", frame.value),
         _ => format!("exec {path}: {}", strerror(errno)),
     };

@@ -87,6 +87,7 @@ impl Runtime {
                     record,
                     terminal,
                     pidfd: Some(pidfd),
+                    filter_flags: filter_flags(&plan),
                     warnings: plan.warnings,
                 })
             }
@@ -183,6 +184,13 @@ impl Making<'_> {
         self.dir.save(&self.record)?;
         poststart(&self.record)
     }
+}
+
+fn filter_flags(plan: &Plan) -> Option<u32> {
+    plan.lines.iter().find_map(|line| match &line.action {
+        Action::Init(Step::Seccomp { flags, .. }) => Some(*flags),
+        _ => None,
+    })
 }
 
 /// Runs the poststart hooks (config.md: a failure is an error, and the container is to be stopped).

@@ -293,5 +293,6 @@ fn listener_passed_on(plan: &Plan) -> Option<usize> {
         let action = line.map(|line| &line.action);
         matches!(action, Some(Action::Parent(ParentStep::PassListener { .. })))
     };
-    (0..plan.lines.len()).find(|&number| has_listener(plan.lines.get(number)) != passes(plan.lines.get(number + 1)))
+    (0..plan.lines.len())
+        .find(|&number| has_listener(plan.lines.get(number)) != passes(plan.lines.get(number + 1)))
 }
