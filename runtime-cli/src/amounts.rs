@@ -10,7 +10,10 @@ use std::time::Duration;
 pub(crate) fn bytes(text: &str) -> Option<i64> {
     let digits = |c: char| c.is_ascii_digit() || c == '.' || c == ' ';
     let end = text.rfind(digits)? + 1;
-    let (number, unit) = (text[..end].strip_suffix(' ').unwrap_or(&text[..end]), &text[end..]);
+    let (number, unit) = (
+        text[..end].strip_suffix(' ').unwrap_or(&text[..end]),
+        &text[end..],
+    );
     // What parse::<f64> takes beyond this (signs, exponents, "inf") is no amount.
     if number.is_empty() || !number.chars().all(|c| c.is_ascii_digit() || c == '.') {
         return None;
@@ -27,7 +30,10 @@ pub(crate) fn bytes(text: &str) -> Option<i64> {
         }
     };
     let bytes = number * 1024f64.powi(i32::try_from(power).ok()?);
-    #[allow(clippy::cast_possible_truncation, reason = "a fraction of a byte is dropped, the range is checked")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a fraction of a byte is dropped, the range is checked"
+    )]
     (bytes < 9.2e18).then_some(bytes as i64)
 }
 
@@ -45,7 +51,9 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..end].parse().ok()?;
         rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         let unit = match &rest[..end] {
             "ns" => 1e-9,
             "us" | "µs" | "μs" => 1e-6,
@@ -81,7 +89,9 @@ mod tests {
         ] {
             assert_eq!(bytes(text), Some(expected), "{text}");
         }
-        for text in ["", "m", "-2", "1x", "1kk", "1mbb", "1e3", "inf", "1 2", "0x10", "99999p", "1..2"] {
+        for text in [
+            "", "m", "-2", "1x", "1kk", "1mbb", "1e3", "inf", "1 2", "0x10", "99999p", "1..2",
+        ] {
             assert_eq!(bytes(text), None, "{text}");
         }
     }

@@ -121,7 +121,7 @@ impl Session {
     }
 
     /// Shows what was odd about the configuration, and tells who debugs that the container's first half is done, in the
-    /// words of runc that are looked for in logs (debug.bats). Both are true once create has returned: init is in its namespaces and has reported itself ready.
+    /// words of runc that are looked for in logs (debug.bats, seccomp.bats). Both are true once create has returned: init is in its namespaces and has reported itself ready.
     pub(crate) fn set_up(&self, container: &Container) {
         for warning in container.warnings() {
             self.log.warn(format_args!("{warning}"));
@@ -133,6 +133,9 @@ impl Session {
             self.log.debug(format_args!(
                 "child process in init(): pid {pid} has set the container up"
             ));
+            if let Some(flags) = container.filter_flags() {
+                self.log.debug(format_args!("seccomp filter flags: {flags}"));
+            }
         }
     }
 

@@ -26,7 +26,11 @@ pub(crate) const COMMAND: Command = Command {
     text: "   Each line is a JSON object: \"stats\" after each interval, \"oom\" when the container needs more memory than it may\n   \
            have. The command ends when the container has ended.",
     flags: &[
-        Flag::option(INTERVAL, "DURATION", "time between two lines of statistics, as 1m, 1.5s or 100ms (default: 5s)"),
+        Flag::option(
+            INTERVAL,
+            "DURATION",
+            "time between two lines of statistics, as 1m, 1.5s or 100ms (default: 5s)",
+        ),
         Flag::switch("stats", "print the statistics once, and end"),
     ],
     run,
@@ -80,7 +84,11 @@ fn interval(matches: &Matches) -> Result<Duration> {
             format!("--{INTERVAL} {text}: duration interval must be greater than 0"),
         )),
         Some(interval) => Ok(interval),
-        None => Err(bad_value(INTERVAL, text.as_ref(), "a duration as 5s, 1m30s or 100ms")),
+        None => Err(bad_value(
+            INTERVAL,
+            text.as_ref(),
+            "a duration as 5s, 1m30s or 100ms",
+        )),
     }
 }
 
@@ -88,7 +96,9 @@ fn interval(matches: &Matches) -> Result<Duration> {
 fn follow(session: &Session, container: &Container, interval: Duration) -> Result<()> {
     let mut events = container.events()?;
     if !events.tells_oom() {
-        session.log.warn(format_args!("no memory controller counts for this container: lack of memory is not told"));
+        session.log.warn(format_args!(
+            "no memory controller counts for this container: lack of memory is not told"
+        ));
     }
     let mut due = Instant::now() + interval;
     loop {
@@ -157,9 +167,24 @@ mod tests {
             network_interfaces: (),
         };
         let text = serde_json::to_string(&data).expect("JSON");
-        let names = ["cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt", "network_interfaces"];
-        let places: Vec<_> = names.iter().map(|name| text.find(&format!("\"{name}\":"))).collect();
+        let names = [
+            "cpu",
+            "cpuset",
+            "memory",
+            "pids",
+            "blkio",
+            "hugetlb",
+            "intel_rdt",
+            "network_interfaces",
+        ];
+        let places: Vec<_> = names
+            .iter()
+            .map(|name| text.find(&format!("\"{name}\":")))
+            .collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
-        assert!(text.ends_with(r#""intel_rdt":{},"network_interfaces":null}"#), "{text}");
+        assert!(
+            text.ends_with(r#""intel_rdt":{},"network_interfaces":null}"#),
+            "{text}"
+        );
     }
 }

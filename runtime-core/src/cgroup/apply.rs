@@ -27,7 +27,11 @@ impl Cgroup {
     }
 
     /// The same; `journal` gets what each file held before.
-    pub(super) fn write_all<'a>(&'a self, writes: &'a [Write], mut journal: Option<&mut Vec<Old<'a>>>) -> Result<()> {
+    pub(super) fn write_all<'a>(
+        &'a self,
+        writes: &'a [Write],
+        mut journal: Option<&mut Vec<Old<'a>>>,
+    ) -> Result<()> {
         for write in writes {
             if let Some(guard) = &write.guard {
                 self.group_for(write)?.check(write, guard)?;

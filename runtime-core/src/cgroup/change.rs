@@ -120,7 +120,10 @@ fn former(file: &str, value: &str, content: &str) -> Option<Vec<String>> {
     }
     let keyed: Vec<&str> = value.lines().filter_map(key).collect();
     if !keyed.is_empty() {
-        return keyed.into_iter().map(|key| former_entry(file, key, content)).collect();
+        return keyed
+            .into_iter()
+            .map(|key| former_entry(file, key, content))
+            .collect();
     }
     let content = content.trim_end();
     // io.weight and io.bfq.weight show "default 100" before the lines of devices.
@@ -139,10 +142,17 @@ fn former(file: &str, value: &str, content: &str) -> Option<Vec<String>> {
 fn key(line: &str) -> Option<&str> {
     let (key, rest) = line.split_once(' ')?;
     let is_device = key.split_once(':').is_some_and(|(major, minor)| {
-        !major.is_empty() && !minor.is_empty() && [major, minor].iter().all(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        !major.is_empty()
+            && !minor.is_empty()
+            && [major, minor]
+                .iter()
+                .all(|n| n.bytes().all(|b| b.is_ascii_digit()))
     });
     // "50000 100000" (cpu.max) and "default 100" have no entry.
-    let is_name = key != "default" && !key.starts_with(|c: char| c.is_ascii_digit()) && key != "max" && !rest.is_empty();
+    let is_name = key != "default"
+        && !key.starts_with(|c: char| c.is_ascii_digit())
+        && key != "max"
+        && !rest.is_empty();
     (is_device || is_name).then_some(key)
 }
 
@@ -175,13 +185,23 @@ mod tests {
     #[test]
     fn a_file_with_one_value_gets_it_again() {
         for (file, value, content, expected) in [
-            ("memory.limit_in_bytes", "1", "9223372036854771712\n", "9223372036854771712"),
+            (
+                "memory.limit_in_bytes",
+                "1",
+                "9223372036854771712\n",
+                "9223372036854771712",
+            ),
             ("pids.max", "7", "max\n", "max"),
             ("cpu.cfs_quota_us", "7", "-1\n", "-1"),
             ("cpu.max", "1000 100000", "max 100000\n", "max 100000"),
             ("cpuset.cpus", "0", "0-3,7\n", "0-3,7"),
             ("cpuset.cpus", "0", "\n", "\n"),
-            ("memory.oom_control", "1", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "0"),
+            (
+                "memory.oom_control",
+                "1",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+                "0",
+            ),
             ("io.weight", "50", "default 100\n8:0 20\n", "default 100"),
             ("io.bfq.weight", "50", "default 100\n", "default 100"),
         ] {
@@ -192,7 +212,12 @@ mod tests {
     #[test]
     fn an_entry_of_a_list_gets_its_line_or_no_limit() {
         for (file, value, content, expected) in [
-            ("blkio.throttle.read_bps_device", "8:0 5", "8:16 9\n8:0 7\n", "8:0 7"),
+            (
+                "blkio.throttle.read_bps_device",
+                "8:0 5",
+                "8:16 9\n8:0 7\n",
+                "8:0 7",
+            ),
             ("blkio.throttle.read_bps_device", "8:0 5", "\n", "8:0 0"),
             ("blkio.bfq.weight_device", "8:0 5", "", "8:0 default"),
             ("io.bfq.weight", "8:0 5", "default 100\n", "8:0 default"),
@@ -202,17 +227,31 @@ mod tests {
                 "8:0 rbps=max wbps=3 riops=max wiops=max\n",
                 "8:0 rbps=max wbps=3 riops=max wiops=max",
             ),
-            ("io.max", "8:0 rbps=5", "", "8:0 rbps=max wbps=max riops=max wiops=max"),
+            (
+                "io.max",
+                "8:0 rbps=5",
+                "",
+                "8:0 rbps=max wbps=max riops=max wiops=max",
+            ),
             (
                 "io.max",
                 "8:0 riops=1\n8:16 riops=2\n",
                 "8:16 rbps=9 wbps=max riops=max wiops=max\n",
                 "8:0 rbps=max wbps=max riops=max wiops=max|8:16 rbps=9 wbps=max riops=max wiops=max",
             ),
-            ("rdma.max", "mlx5_1 hca_handle=3", "mlx4_0 hca_handle=1 hca_object=max\n", "mlx5_1 hca_handle=max hca_object=max"),
+            (
+                "rdma.max",
+                "mlx5_1 hca_handle=3",
+                "mlx4_0 hca_handle=1 hca_object=max\n",
+                "mlx5_1 hca_handle=max hca_object=max",
+            ),
             ("net_prio.ifpriomap", "eth0 5", "lo 0\neth0 3\n", "eth0 3"),
         ] {
-            assert_eq!(one(file, value, content).as_deref(), Some(expected), "{file} {value:?}");
+            assert_eq!(
+                one(file, value, content).as_deref(),
+                Some(expected),
+                "{file} {value:?}"
+            );
         }
     }
 

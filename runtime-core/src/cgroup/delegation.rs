@@ -26,7 +26,9 @@ impl Cgroup {
             return Ok(());
         };
         let list = std::fs::read_to_string(LIST).unwrap_or_else(|_| USUAL.to_owned());
-        let files = list.lines().filter(|file| !file.is_empty() && !file.contains('/'));
+        let files = list
+            .lines()
+            .filter(|file| !file.is_empty() && !file.contains('/'));
         for file in std::iter::once("").chain(files) {
             match group.give(file, Uid::from_raw(uid)) {
                 Ok(()) => {}

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{Version, Write};
 use crate::error::{Error, ErrorKind, Result};
+use crate::spec::Warning;
 
 const FIELD: &str = "linux.resources.devices";
 
@@ -58,6 +59,8 @@ impl Access {
                 'r' => Self::READ.0,
                 'w' => Self::WRITE.0,
                 'm' => Self::MKNOD.0,
+                // Meant for "all", and nothing to the kernel and to runc: see access_warnings.
+                'a' => 0,
                 _ => {
                     let message =
                         format!("{letter:?} in {text:?}: r (read), w (write) and m (mknod) are allowed");
@@ -191,10 +194,33 @@ pub fn device_rules(rules: &[LinuxDeviceCgroup], devices: &[LinuxDevice]) -> Res
     Ok(DeviceRules { rules: all })
 }
 
+/// Letters that change nothing, though their writers may think so.
+pub(crate) fn access_warnings(rules: &[LinuxDeviceCgroup]) -> Vec<Warning> {
+    let has_a = |rule: &LinuxDeviceCgroup| {
+        rule.access()
+            .as_deref()
+            .is_some_and(|access| access.contains('a'))
+    };
+    let positions = rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| has_a(rule))
+        .map(|(position, _)| position);
+    let message = "the letter a is ignored: r (read), w (write) and m (mknod) are accesses, a is a type";
+    positions
+        .map(|position| Warning::new(format!("{FIELD}[{position}].access"), message))
+        .collect()
+}
+
 /// What the rules deny for exactly these devices. A rule for all devices forgets those before it.
 fn denied_by_name(rules: &[DeviceRule], devices: Devices) -> Access {
-    let forgotten = rules.iter().rposition(|rule| rule.devices.is_none()).map_or(0, |last| last + 1);
-    let named = rules[forgotten..].iter().filter(|rule| rule.devices == Some(devices));
+    let forgotten = rules
+        .iter()
+        .rposition(|rule| rule.devices.is_none())
+        .map_or(0, |last| last + 1);
+    let named = rules[forgotten..]
+        .iter()
+        .filter(|rule| rule.devices == Some(devices));
     Access(named.fold(0, |bits, rule| match rule.allow {
         true => bits & !rule.access.0,
         false => bits | rule.access.0,

@@ -175,8 +175,7 @@ impl Cgroup {
                 .iter()
                 .filter(|write| belongs(write, &group.directory))
                 .collect();
-            let mount =
-                dir::mount_of(&group.directory).map_err(|errno| group.os_error("open", "", errno))?;
+            let mount = dir::mount_of(&group.directory).map_err(|errno| group.os_error("open", "", errno))?;
             subtree::prepare(group, mount.as_fd(), &needed, true)?;
         }
         Ok(cgroup)

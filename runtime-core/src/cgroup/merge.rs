@@ -23,7 +23,10 @@ pub struct Merged {
 /// Numbers for which 0 means that nothing is asked, as in every other runtime and in the form that runc documents.
 const ZERO_IS_NOTHING: &[(&str, &[&str])] = &[
     ("memory", &["limit", "reservation", "swap", "kernel", "kernelTCP"]),
-    ("cpu", &["shares", "quota", "period", "realtimeRuntime", "realtimePeriod"]),
+    (
+        "cpu",
+        &["shares", "quota", "period", "realtimeRuntime", "realtimePeriod"],
+    ),
     ("blockIO", &["weight", "leafWeight"]),
     ("network", &["classID"]),
 ];
@@ -141,7 +144,10 @@ fn bring_along(written: &mut Map<String, Value>, kept: &Map<String, Value>, sect
         return;
     }
     for field in fields {
-        if let (false, Some(value)) = (asked.contains_key(*field), kept.get(section).and_then(|kept| kept.get(*field))) {
+        if let (false, Some(value)) = (
+            asked.contains_key(*field),
+            kept.get(section).and_then(|kept| kept.get(*field)),
+        ) {
             asked.insert((*field).to_owned(), value.clone());
         }
     }
@@ -163,7 +169,8 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_stays_and_is_not_written() {
-        let saved = json!({"memory": {"limit": 10, "reservation": 5}, "pids": {"limit": 7}, "cpu": {"shares": 100}});
+        let saved =
+            json!({"memory": {"limit": 10, "reservation": 5}, "pids": {"limit": 7}, "cpu": {"shares": 100}});
         let (kept, written) = merged(saved, json!({"memory": {"reservation": 6}}));
         assert_eq!(
             kept,
@@ -174,14 +181,21 @@ mod tests {
 
     #[test]
     fn pairs_are_written_together() {
-        let saved = json!({"memory": {"limit": 10, "swap": 30, "reservation": 3}, "cpu": {"quota": 5, "period": 9}});
-        let (_, written) = merged(saved.clone(), json!({"memory": {"limit": 20}, "cpu": {"period": 8}}));
+        let saved =
+            json!({"memory": {"limit": 10, "swap": 30, "reservation": 3}, "cpu": {"quota": 5, "period": 9}});
+        let (_, written) = merged(
+            saved.clone(),
+            json!({"memory": {"limit": 20}, "cpu": {"period": 8}}),
+        );
         assert_eq!(
             written,
             json!({"memory": {"limit": 20, "swap": 30}, "cpu": {"quota": 5, "period": 8}})
         );
         let (_, written) = merged(saved, json!({"memory": {"swap": -1}, "cpu": {"burst": 1}}));
-        assert_eq!(written, json!({"memory": {"limit": 10, "swap": -1}, "cpu": {"burst": 1}}));
+        assert_eq!(
+            written,
+            json!({"memory": {"limit": 10, "swap": -1}, "cpu": {"burst": 1}})
+        );
     }
 
     #[test]
@@ -241,7 +255,10 @@ mod tests {
             json!({"devices": [], "memory": {"limit": 5, "checkBeforeUpdate": true}}),
         );
         assert_eq!(kept, json!({"devices": rules, "memory": {"limit": 5}}));
-        assert_eq!(written, json!({"memory": {"limit": 5, "checkBeforeUpdate": true}}));
+        assert_eq!(
+            written,
+            json!({"memory": {"limit": 5, "checkBeforeUpdate": true}})
+        );
     }
 
     #[test]

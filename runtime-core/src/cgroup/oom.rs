@@ -32,7 +32,10 @@ impl Cgroup {
     /// # Errors
     /// The watch cannot be set up.
     pub(crate) fn watch_oom(&self) -> Result<Option<OomWatch>> {
-        let v1 = self.groups.iter().find(|group| !group.is_unified() && group.has("memory"));
+        let v1 = self
+            .groups
+            .iter()
+            .find(|group| !group.is_unified() && group.has("memory"));
         let unified = self.groups.iter().find(|group| group.is_unified());
         let (Some(group), file) = (match v1 {
             Some(_) => (v1, "memory.oom_control"),
@@ -110,6 +113,8 @@ fn kills(counters: &OwnedFd) -> Result<u64, Errno> {
     let mut content = Vec::new();
     dir::read_all(counters.as_fd(), &mut content)?;
     let content = String::from_utf8_lossy(&content);
-    let kills = content.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
+    let kills = content
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
     Ok(kills.unwrap_or(0))
 }

@@ -64,7 +64,10 @@ pub fn plan(
     devices: &DeviceRules,
 ) -> Result<(ScopePlan, CgroupPaths, Vec<Write>)> {
     let systemd = facts.systemd.as_ref().ok_or_else(not_running)?;
-    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let path = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.cgroups_path().as_ref());
     let path = match path {
         None => None,
         Some(path) => Some(

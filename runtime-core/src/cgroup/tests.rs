@@ -404,7 +404,10 @@ fn a_change_that_fails_leaves_what_was_there() {
     cgroup.apply(&writes).unwrap();
     let files = |writes: &[Write]| -> Vec<(String, String)> {
         let path = |write: &Write| scratch.file(&write.controller, "", &write.file).unwrap();
-        writes.iter().map(|write| (write.file.clone(), read(path(write)))).collect()
+        writes
+            .iter()
+            .map(|write| (write.file.clone(), read(path(write))))
+            .collect()
     };
     let old = files(&writes);
     // Everything changes, then the last write of the processor fails: quota / period is too much for any kernel.
@@ -782,7 +785,11 @@ fn statistics_are_those_of_the_group() {
     };
     let cgroup = scratch.create("");
     assert_eq!(cgroup.stats().unwrap().pids.current, 0);
-    let mut child = Command::new("sh").args(["-c", "read x; y=$(seq 100000); while :; do :; done"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", "read x; y=$(seq 100000); while :; do :; done"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     for (_, path) in cgroup.record().paths() {
         std::fs::write(path.join("cgroup.procs"), child.id().to_string()).unwrap();
     }
@@ -799,9 +806,20 @@ fn statistics_are_those_of_the_group() {
         std::thread::sleep(Duration::from_millis(10));
     };
     assert_eq!(stats.pids.current, 1);
-    if scratch.facts.hierarchy_of("memory").is_some_and(|h| h.kind == HierarchyKind::V1) {
-        assert!(stats.memory.usage.usage > 0 && stats.memory.usage.limit > 1 << 40 && !stats.memory.raw.is_empty());
-        assert_eq!(stats.cpuset.cpus.is_empty(), scratch.facts.hierarchy_of("cpuset").is_none());
+    if scratch
+        .facts
+        .hierarchy_of("memory")
+        .is_some_and(|h| h.kind == HierarchyKind::V1)
+    {
+        assert!(
+            stats.memory.usage.usage > 0
+                && stats.memory.usage.limit > 1 << 40
+                && !stats.memory.raw.is_empty()
+        );
+        assert_eq!(
+            stats.cpuset.cpus.is_empty(),
+            scratch.facts.hierarchy_of("cpuset").is_none()
+        );
         assert_eq!(stats.cpu.usage.percpu.len(), stats.cpu.usage.percpu_user.len());
     }
     if scratch.facts.unified().is_some() && Path::new("/proc/pressure/cpu").exists() {

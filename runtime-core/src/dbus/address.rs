@@ -95,7 +95,9 @@ mod tests {
             [Address::bus("/run/user/1000/bus")]
         );
         assert_eq!(
-            Address::list("tcp:host=x;unix:guid=1,path=/a%20b;unix:abstract=/tmp/c;unix:runtime=yes;unix:path=%zz"),
+            Address::list(
+                "tcp:host=x;unix:guid=1,path=/a%20b;unix:abstract=/tmp/c;unix:runtime=yes;unix:path=%zz"
+            ),
             [
                 Address::bus("/a b"),
                 Address {

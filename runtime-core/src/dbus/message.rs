@@ -96,7 +96,11 @@ impl Message {
             (3, Value::Text(self.member.clone()), self.member.is_empty()),
             (4, Value::Text(self.error.clone()), self.error.is_empty()),
             (5, Value::U32(self.reply_to), self.reply_to == 0),
-            (6, Value::Text(self.destination.clone()), self.destination.is_empty()),
+            (
+                6,
+                Value::Text(self.destination.clone()),
+                self.destination.is_empty(),
+            ),
             (8, Value::Signature(signature.clone()), signature.is_empty()),
         ];
         texts
@@ -156,7 +160,8 @@ impl Message {
         let Value::Struct(pair) = field else {
             return Err(Malformed);
         };
-        let [Value::Byte(code), Value::Variant(value)] = <[Value; 2]>::try_from(pair).map_err(|_| Malformed)?
+        let [Value::Byte(code), Value::Variant(value)] =
+            <[Value; 2]>::try_from(pair).map_err(|_| Malformed)?
         else {
             return Err(Malformed);
         };
@@ -217,8 +222,14 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        assert_eq!(Message::length(b"B\x01\0\x01\0\0\0\0\0\0\0\x01\0\0\0m"), Err(Malformed));
-        assert_eq!(Message::length(&[b'l', 1, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]), Err(Malformed));
+        assert_eq!(
+            Message::length(b"B\x01\0\x01\0\0\0\0\0\0\0\x01\0\0\0m"),
+            Err(Malformed)
+        );
+        assert_eq!(
+            Message::length(&[b'l', 1, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]),
+            Err(Malformed)
+        );
         assert_eq!(
             Message::length(&[b'l', 1, 0, 1, 255, 255, 255, 255, 1, 0, 0, 0, 0, 0, 0, 0]),
             Err(Malformed)

@@ -124,7 +124,9 @@ impl<'a> Parser<'a> {
         }
         let value = Value::Struct(self.list('(', ')', |_| None, depth)?);
         match wanted {
-            Some(kind) if value.signature() != kind => Err(format!("{value} is no value of the type {kind:?}")),
+            Some(kind) if value.signature() != kind => {
+                Err(format!("{value} is no value of the type {kind:?}"))
+            }
             _ if value == Value::Struct(Vec::new()) => Err("a tuple is not empty".to_owned()),
             _ => Ok(value),
         }
@@ -186,7 +188,11 @@ impl<'a> Parser<'a> {
                     Some((_, 'n')) => '\n',
                     Some((_, 't')) => '\t',
                     Some((_, c @ ('\\' | '\'' | '"'))) => c,
-                    _ => return Err("only \\n, \\t, \\\\, \\' and \\\" are allowed behind a backslash".to_owned()),
+                    _ => {
+                        return Err(
+                            "only \\n, \\t, \\\\, \\' and \\\" are allowed behind a backslash".to_owned()
+                        );
+                    }
                 }),
                 '\0' => return Err("a text holds no zero byte".to_owned()),
                 c => text.push(c),
@@ -197,10 +203,11 @@ impl<'a> Parser<'a> {
 }
 
 fn path(text: String) -> Result<Value, String> {
-    let part = |part: &str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
-    let valid = text == "/" || text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part));
+    let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let valid = text == "/"
+        || text
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(part));
     if valid {
         Ok(Value::Path(text))
     } else {
@@ -280,14 +287,29 @@ mod tests {
             ("objectpath '/a/b'", Value::Path("/a/b".into())),
             ("<uint32 1>", Value::Variant(Box::new(Value::U32(1)))),
             ("@as []", Value::Array("s".into(), vec![])),
-            ("['a', 'b']", Value::Array("s".into(), vec![Value::text("a"), Value::text("b")])),
-            ("[uint32 1, 2]", Value::Array("u".into(), vec![Value::U32(1), Value::U32(2)])),
-            ("[1, uint32 2]", Value::Array("u".into(), vec![Value::U32(1), Value::U32(2)])),
-            ("[1, 2.0]", Value::Array("d".into(), vec![Value::Double(1.0), Value::Double(2.0)])),
+            (
+                "['a', 'b']",
+                Value::Array("s".into(), vec![Value::text("a"), Value::text("b")]),
+            ),
+            (
+                "[uint32 1, 2]",
+                Value::Array("u".into(), vec![Value::U32(1), Value::U32(2)]),
+            ),
+            (
+                "[1, uint32 2]",
+                Value::Array("u".into(), vec![Value::U32(1), Value::U32(2)]),
+            ),
+            (
+                "[1, 2.0]",
+                Value::Array("d".into(), vec![Value::Double(1.0), Value::Double(2.0)]),
+            ),
             ("(1,)", Value::Struct(vec![Value::I32(1)])),
             (
                 "[('/dev/sda', uint64 5)]",
-                Value::Array("(st)".into(), vec![Value::Struct(vec![Value::text("/dev/sda"), Value::U64(5)])]),
+                Value::Array(
+                    "(st)".into(),
+                    vec![Value::Struct(vec![Value::text("/dev/sda"), Value::U64(5)])],
+                ),
             ),
         ] {
             assert_eq!(parse(text), Ok(value), "{text}");
@@ -296,7 +318,13 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_read_again() {
-        for text in ["[byte 0x01, byte 0xff]", "@a(ss) []", "(\"a\", uint64 3)", "<<true>>", "0.5"] {
+        for text in [
+            "[byte 0x01, byte 0xff]",
+            "@a(ss) []",
+            "(\"a\", uint64 3)",
+            "<<true>>",
+            "0.5",
+        ] {
             let value = parse(text).unwrap();
             assert_eq!(parse(&value.to_string()), Ok(value), "{text}");
         }
@@ -305,9 +333,30 @@ mod tests {
     #[test]
     fn what_is_no_value_is_refused() {
         for text in [
-            "", "infinity", "5 6", "'a", "[1, 'a']", "[]", "()", "byte 256", "uint32 -1", "3000000000", "{'a': 1}",
-            "uint64 'a'", "objectpath 'a'", "1x", "--1", "0x", "nan", "@z 1", "[1 2]", "'a\\q'", "<1", "@a",
-            "((((((((((1,),),),),),),),),),)", "@(s) (1,)",
+            "",
+            "infinity",
+            "5 6",
+            "'a",
+            "[1, 'a']",
+            "[]",
+            "()",
+            "byte 256",
+            "uint32 -1",
+            "3000000000",
+            "{'a': 1}",
+            "uint64 'a'",
+            "objectpath 'a'",
+            "1x",
+            "--1",
+            "0x",
+            "nan",
+            "@z 1",
+            "[1 2]",
+            "'a\\q'",
+            "<1",
+            "@a",
+            "((((((((((1,),),),),),),),),),)",
+            "@(s) (1,)",
         ] {
             assert!(parse(text).is_err(), "{text}: {:?}", parse(text));
         }

@@ -108,7 +108,10 @@ impl Value {
                 let length_at = out.len();
                 out.extend([0; 4]);
                 // The padding before the first element is not counted.
-                pad(out, alignment(element.as_bytes().first().copied().unwrap_or(b'y')));
+                pad(
+                    out,
+                    alignment(element.as_bytes().first().copied().unwrap_or(b'y')),
+                );
                 let start = out.len();
                 items.iter().for_each(|item| item.write(out));
                 let length = length_of(out.len() - start);

@@ -2,8 +2,8 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
-pub mod systemd;
 mod security;
+pub mod systemd;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};

@@ -108,6 +108,7 @@ impl Runtime {
         match result {
             Ok(Launched { pidfd, terminal, .. }) => {
                 let record = making.record;
+                let filter_flags = filter_flags(&plan);
                 let mut warnings = plan.warnings;
                 warnings.extend(unkillable(&record));
                 Ok(Container {
@@ -115,6 +116,7 @@ impl Runtime {
                     record,
                     terminal,
                     pidfd: Some(pidfd),
+                    filter_flags,
                     warnings,
                 })
             }
@@ -213,6 +215,13 @@ impl Making<'_> {
     }
 }
 
+fn filter_flags(plan: &Plan) -> Option<u32> {
+    plan.lines.iter().find_map(|line| match &line.action {
+        Action::Init(Step::Seccomp { flags, .. }) => Some(*flags),
+        _ => None,
+    })
+}
+
 /// Runs the poststart hooks (config.md: a failure is an error, and the container is to be stopped).
 pub(super) fn poststart(record: &Record) -> Result<()> {
     let pid = record.init.map_or(0, |init| init.pid);
@@ -261,6 +270,10 @@ impl Host for Making<'_> {
 
     fn hook_state(&self, status: Status, pid: i32) -> Vec<u8> {
         document(&self.record, status, pid)
+    }
+
+    fn agent_state(&self, pid: i32) -> Vec<u8> {
+        document(&self.record, Status::Creating, pid)
     }
 
     fn bundle(&self) -> &Path {

@@ -39,7 +39,12 @@ impl Container {
     /// # Errors
     /// Unsupported, where it has no cgroup; NotRunning, where that is gone; System.
     pub fn stats(&self) -> Result<Stats> {
-        let no_cgroup = || Error::new(ErrorKind::Unsupported, "the container has no cgroup that could count");
+        let no_cgroup = || {
+            Error::new(
+                ErrorKind::Unsupported,
+                "the container has no cgroup that could count",
+            )
+        };
         self.cgroup().ok_or_else(no_cgroup)?.stats()
     }
 
@@ -50,7 +55,11 @@ impl Container {
     pub fn events(&self) -> Result<Events> {
         let pidfd = self.pidfd.as_ref().map(OwnedFd::try_clone).transpose();
         let pidfd = pidfd.map_err(|error| Error::os("fcntl(F_DUPFD_CLOEXEC)", error))?;
-        let oom = self.cgroup().map(|cgroup| cgroup.watch_oom()).transpose()?.flatten();
+        let oom = self
+            .cgroup()
+            .map(|cgroup| cgroup.watch_oom())
+            .transpose()?
+            .flatten();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|errno| Error::os("epoll_create1(EPOLL_CLOEXEC)", errno))?;
         let oom_source = oom.as_ref().map(OomWatch::source);

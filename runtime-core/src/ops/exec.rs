@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use super::state::document;
 use super::{Container, wait_for_end};
 use crate::cgroup::systemd::{Manager, Scope};
 use crate::cgroup::{Cgroup, CgroupRecord};
@@ -103,7 +104,8 @@ impl Container {
 
     fn enter(&self, mut request: ExecRequest) -> Result<Executed> {
         let wrong_state = |message: &str| Err(Error::new(ErrorKind::WrongState, message));
-        match self.status()? {
+        let status = self.status()?;
+        match status {
             Status::Stopped => return wrong_state("cannot exec in a stopped container"),
             Status::Creating => return wrong_state("cannot exec in a container that is being created"),
             Status::Paused if !request.ignore_paused => {
@@ -122,6 +124,7 @@ impl Container {
             container: self,
             rootless: facts.euid != 0 || facts.in_user_namespace,
             init,
+            status,
             cgroup: self.entered_cgroup(&request.sub_cgroups)?,
             prepare: request.prepare_terminal,
             chosen: !request.sub_cgroups.is_empty(),
@@ -188,6 +191,8 @@ fn below(path: &str) -> Result<&Path> {
 struct Entry<'a> {
     container: &'a Container,
     init: ProcessIdentity,
+    /// Of the container.
+    status: Status,
     cgroup: Option<CgroupRecord>,
     prepare: Option<fn(BorrowedFd<'_>) -> Result<()>>,
     /// The caller chose the cgroup: no other one will do.
@@ -258,6 +263,11 @@ impl Host for Entry<'_> {
 
     fn hook_state(&self, _status: Status, _pid: i32) -> Vec<u8> {
         Vec::new()
+    }
+
+    /// The container's state, whose pid is that of its init; the program's own stands beside it.
+    fn agent_state(&self, _pid: i32) -> Vec<u8> {
+        document(&self.container.record, self.status, self.init.pid)
     }
 
     fn bundle(&self) -> &Path {

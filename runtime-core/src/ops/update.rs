@@ -30,15 +30,27 @@ impl Container {
         }
         let mut config = self.config()?;
         refuse_rdt(request, &config)?;
-        let saved = config.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+        let saved = config
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.resources().clone());
         let Merged { kept, written } = merge(&saved.unwrap_or_default(), &request.resources)?;
         let mut limits = cgroup::limits(&written, &CgroupFacts::gather()?)?;
-        let mut unit = match self.record.cgroup.as_ref().and_then(|cgroup| cgroup.scope.as_ref()) {
+        let mut unit = match self
+            .record
+            .cgroup
+            .as_ref()
+            .and_then(|cgroup| cgroup.scope.as_ref())
+        {
             Some(scope) => Some(Unit::prepare(scope, &mut limits.writes)?),
             None => None,
         };
         let cgroup = self.own_cgroup(limits.writes.first())?;
-        let change = cgroup.as_ref().map(|cgroup| cgroup.change(&limits.writes)).transpose()?;
+        let change = cgroup
+            .as_ref()
+            .map(|cgroup| cgroup.change(&limits.writes))
+            .transpose()?;
         let mut linux = config.spec.linux().clone().unwrap_or_default();
         linux.set_resources(Some(kept));
         config.spec.set_linux(Some(linux));
@@ -56,7 +68,9 @@ impl Container {
             (Err(error), None) => return Err(error),
         }
         let warnings = limits.warnings.into_iter();
-        Ok(warnings.map(|note| Warning::new("linux.resources", note)).collect())
+        Ok(warnings
+            .map(|note| Warning::new("linux.resources", note))
+            .collect())
     }
 
     /// The container's cgroup; where it has none, there must be nothing to write.
@@ -116,8 +130,10 @@ fn refuse_rdt(request: &UpdateRequest, config: &LoadedSpec) -> Result<()> {
     };
     let linux = config.spec.linux().as_ref();
     let message = match linux.and_then(|linux| linux.intel_rdt().as_ref()) {
-        None => "updating a non-existent Intel RDT configuration is not supported: the container was created without \
-                 linux.intelRdt",
+        None => {
+            "updating a non-existent Intel RDT configuration is not supported: the container was created without \
+                 linux.intelRdt"
+        }
         Some(_) => "changing the schemata of a container is not supported yet",
     };
     Err(Error::new(ErrorKind::Unsupported, message).with_field(field))

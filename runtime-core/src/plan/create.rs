@@ -19,8 +19,11 @@ use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
 use crate::spec::capability::{self, CapabilityMasks};
-use crate::spec::{LoadedSpec, check};
+use crate::spec::{LoadedSpec, check, no_process};
 use crate::state::Status;
+
+/// What start says where the configuration has no program.
+pub(crate) const NO_PROCESS: &str = "the field is missing: there is no program to start";
 
 /// Who gives the word to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +103,11 @@ impl Plan {
         facts.check_floor()?;
         let spec = &loaded.spec;
         let linux = spec.linux().as_ref();
-        let process = spec
-            .process()
-            .as_ref()
-            .ok_or_else(|| Error::spec("process", "the field is missing"))?;
+        let runs = spec.process().is_some();
+        if !runs && request.start_by == StartBy::Caller {
+            return Err(Error::spec("process", NO_PROCESS));
+        }
+        let process = &spec.process().clone().unwrap_or_else(no_process);
         let namespaces = Namespaces::of(spec, facts)?;
         let filter = linux
             .and_then(|linux| linux.seccomp().as_ref())
@@ -163,24 +167,31 @@ impl Plan {
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;
-        program.make_cwd(&mut schedule)?;
+        if runs {
+            program.make_cwd(&mut schedule)?;
+        }
         mounts.finish(&mut schedule)?;
         names(&mut schedule, loaded, &namespaces);
         labels.open_proc(&mut schedule, has_sysctls(loaded));
         sysctls(&mut schedule, loaded)?;
         mounts.protect(&mut schedule)?;
-        program.identity(&mut schedule)?;
-        program.drop_privileges(&mut schedule)?;
+        if runs {
+            program.identity(&mut schedule)?;
+            program.drop_privileges(&mut schedule)?;
+        }
 
         program.created(&mut schedule, request.start_by);
         // Init had to be made, and what it makes itself.
         let last = cgroup.iter().flat_map(|cgroup| &cgroup.writes);
-        last.filter(|write| write.admits_nobody()).for_each(|write| limit(&mut schedule, write));
+        last.filter(|write| write.admits_nobody())
+            .for_each(|write| limit(&mut schedule, write));
         hand_over(&mut schedule, request);
-        // Hooks of the container run under its filter.
-        program.late_filter(&mut schedule);
-        hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
-        program.execute(&mut schedule)?;
+        if runs {
+            // Hooks of the container run under its filter.
+            program.late_filter(&mut schedule);
+            hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
+            program.execute(&mut schedule)?;
+        }
 
         warnings.extend(program.unraisable());
         let mut plan = Self {
@@ -254,6 +265,7 @@ fn plan_cgroup(
         .and_then(|linux| linux.devices().as_deref())
         .unwrap_or_default();
     let devices = cgroup::devices::device_rules(rules, nodes)?;
+    warnings.extend(cgroup::devices::access_warnings(rules));
     let (scope, paths, writes) = if request.driver == CgroupDriver::Systemd {
         let id = request.id.as_str();
         let (scope, paths, writes) = systemd::plan(&loaded.spec, id, facts, &writes, &devices)?;

@@ -23,7 +23,10 @@ pub(super) fn delegate(schedule: &mut Schedule, spec: &Spec, facts: &HostFacts, 
     };
     // Whoever makes the cgroup owns it.
     if owner != facts.euid {
-        schedule.parent(ParentStep::DelegateCgroup { uid: owner }, format!("mounts[{mount}]"));
+        schedule.parent(
+            ParentStep::DelegateCgroup { uid: owner },
+            format!("mounts[{mount}]"),
+        );
     }
 }
 
@@ -31,8 +34,15 @@ pub(super) fn delegate(schedule: &mut Schedule, spec: &Spec, facts: &HostFacts, 
 fn writable_mount(spec: &Spec) -> Option<usize> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     mounts.iter().position(|mount| {
-        let source = mount.source().as_deref().is_some_and(|source| source == Path::new("cgroup"));
-        let read_only = mount.options().iter().flatten().any(|option| option == "ro" || option == "rro");
+        let source = mount
+            .source()
+            .as_deref()
+            .is_some_and(|source| source == Path::new("cgroup"));
+        let read_only = mount
+            .options()
+            .iter()
+            .flatten()
+            .any(|option| option == "ro" || option == "rro");
         source && clean(mount.destination()) == Path::new("/sys/fs/cgroup") && !read_only
     })
 }
@@ -42,7 +52,10 @@ fn writable_mount(spec: &Spec) -> Option<usize> {
 fn owner(spec: &Spec, namespaces: &Namespaces) -> Option<u32> {
     let uid = spec.process().as_ref()?.user().uid();
     if namespaces.is_new(USER) {
-        let map = namespaces.uids().iter().find(|map| uid.checked_sub(map.container).is_some_and(|at| at < map.size))?;
+        let map = namespaces
+            .uids()
+            .iter()
+            .find(|map| uid.checked_sub(map.container).is_some_and(|at| at < map.size))?;
         return map.host.checked_add(uid - map.container);
     }
     (!namespaces.has(USER)).then_some(uid)
@@ -51,8 +64,8 @@ fn owner(spec: &Spec, namespaces: &Namespaces) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::cgroup::tests::{hybrid, v2};
     use crate::facts::cgroup::CgroupFacts;
+    use crate::facts::cgroup::tests::{hybrid, v2};
     use serde_json::{Value, json};
 
     fn facts(cgroup: CgroupFacts) -> HostFacts {
@@ -81,7 +94,12 @@ mod tests {
         let spec: Spec = serde_json::from_value(config).unwrap();
         let facts = facts(cgroup);
         let mut schedule = Schedule::default();
-        delegate(&mut schedule, &spec, &facts, &Namespaces::of(&spec, &facts).unwrap());
+        delegate(
+            &mut schedule,
+            &spec,
+            &facts,
+            &Namespaces::of(&spec, &facts).unwrap(),
+        );
         schedule.lines.first().map(|line| match line.action {
             crate::plan::Action::Parent(ParentStep::DelegateCgroup { uid }) => uid,
             _ => panic!("{line:?}"),
@@ -109,7 +127,8 @@ mod tests {
         let mapped = |uid: u32| {
             move |config: &mut Value| {
                 config["process"]["user"]["uid"] = uid.into();
-                config["linux"]["namespaces"] = json!([{"type": "cgroup"}, {"type": "mount"}, {"type": "user"}]);
+                config["linux"]["namespaces"] =
+                    json!([{"type": "cgroup"}, {"type": "mount"}, {"type": "user"}]);
                 let map = json!([{"containerID": 0, "hostID": 100_000, "size": 10}, {"containerID": 50, "hostID": 5, "size": 1}]);
                 config["linux"]["uidMappings"] = map.clone();
                 config["linux"]["gidMappings"] = map;

@@ -133,7 +133,10 @@ impl Plan {
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
         if let Some(unit) = request.attach.clone() {
             // Before init has a sibling, which would stay outside.
-            schedule.barrier("(exec)", [(ParentStep::AttachToScope { unit }, "(exec)".to_owned())]);
+            schedule.barrier(
+                "(exec)",
+                [(ParentStep::AttachToScope { unit }, "(exec)".to_owned())],
+            );
         }
         match process.oom_score_adj() {
             // The sibling behind Fork has the score only if it was set before.

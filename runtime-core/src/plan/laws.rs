@@ -4,14 +4,15 @@
 //! is a bug of the planner, never of the configuration.
 
 use super::Plan;
-use super::schedule::{Action, ParentStep, Step};
+use super::schedule::{Action, Line, ParentStep, Step};
+use crate::seccomp::FLAG_NEW_LISTENER;
 
 /// Gives the line that breaks the law.
 type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 15] = [
+    let laws: [(&str, Law); 16] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -61,10 +62,17 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             "nothing needs privilege after the capabilities are dropped",
             no_privilege_after_drop,
         ),
-        ("a cgroup is closed to new processes when the last one is made", closed_last),
+        (
+            "a cgroup is closed to new processes when the last one is made",
+            closed_last,
+        ),
         (
             "after the filter only waiting, hooks and the program",
             nothing_after_filter,
+        ),
+        (
+            "the listener of a filter is passed on at once, and only there is one waited for",
+            listener_passed_on,
         ),
     ];
     for (law, broken_at) in laws {
@@ -254,6 +262,7 @@ fn no_host_path_after_root(plan: &Plan) -> Option<usize> {
             Step::OpenRoot { .. }
                 | Step::MountBind { .. }
                 | Step::MountFs { .. }
+                | Step::MountPage { .. }
                 | Step::BindDevice { .. }
                 | Step::PrepareMasks { .. }
                 | Step::WriteSelf { .. }
@@ -337,4 +346,18 @@ fn nothing_after_filter(plan: &Plan) -> Option<usize> {
     init_steps(plan)
         .find(|(line, step)| *line > filter && !free(step))
         .map(|(line, _)| line)
+}
+
+/// Until it is, every call that the filter asks about hangs.
+fn listener_passed_on(plan: &Plan) -> Option<usize> {
+    let has_listener = |line: Option<&Line>| match line.map(|line| &line.action) {
+        Some(Action::Init(Step::Seccomp { flags, .. })) => flags & FLAG_NEW_LISTENER != 0,
+        _ => false,
+    };
+    let passes = |line: Option<&Line>| {
+        let action = line.map(|line| &line.action);
+        matches!(action, Some(Action::Parent(ParentStep::PassListener { .. })))
+    };
+    (0..plan.lines.len())
+        .find(|&number| has_listener(plan.lines.get(number)) != passes(plan.lines.get(number + 1)))
 }

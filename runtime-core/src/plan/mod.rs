@@ -24,6 +24,7 @@ mod rlimits;
 mod schedule;
 mod scheduling;
 
+pub(crate) use create::NO_PROCESS;
 pub use create::{PlanRequest, StartBy};
 pub use exec::{ExecPlanRequest, completed};
 pub(crate) use hooks::planned as planned_hooks;

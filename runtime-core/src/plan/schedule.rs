@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::hooks::PlannedHook;
 use super::namespaces::IdMap;
 use crate::cgroup::Write;
+use crate::seccomp::Agent;
 use crate::state::Status;
 
 /// A descriptor that init will inherit, named before it exists.
@@ -176,6 +177,12 @@ pub enum ParentStep {
     PassTerminal {
         /// Path of the socket.
         socket: Option<String>,
+    },
+    /// Take the listener of the filter that init has loaded and pass it on to the agent. Behind the wait for start this is
+    /// done by the process that starts.
+    PassListener {
+        /// Who gets it.
+        agent: Agent,
     },
     /// Wait until the program runs.
     AwaitExec,

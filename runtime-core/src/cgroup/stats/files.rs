@@ -12,6 +12,7 @@ use super::{Pressure, PressureTimes};
 use crate::cgroup::dir;
 use crate::cgroup::fs::Group;
 use crate::error::{Error, ErrorKind, Result};
+use crate::spec::numbers;
 
 /// The files of one group.
 pub(super) struct Files<'a> {
@@ -48,7 +49,9 @@ impl<'a> Files<'a> {
 
     /// One number; `max` is the largest.
     pub(super) fn number(&self, file: &str) -> Result<Option<u64>> {
-        let Some(text) = self.text(file)? else { return Ok(None) };
+        let Some(text) = self.text(file)? else {
+            return Ok(None);
+        };
         match text.trim() {
             "max" => Ok(Some(u64::MAX)),
             number => number.parse().map(Some).map_err(|_| self.odd(file, &text)),
@@ -75,25 +78,36 @@ impl<'a> Files<'a> {
     /// The number behind one key.
     pub(super) fn value_of(&self, file: &str, key: &str) -> Result<u64> {
         let pairs = self.pairs(file)?;
-        Ok(pairs.iter().find(|(name, _)| name == key).map_or(0, |(_, number)| *number))
+        Ok(pairs
+            .iter()
+            .find(|(name, _)| name == key)
+            .map_or(0, |(_, number)| *number))
     }
 
     /// Numbers with blanks between them.
     pub(super) fn numbers(&self, file: &str) -> Result<Vec<u64>> {
         let text = self.text(file)?.unwrap_or_default();
         let numbers = text.split_ascii_whitespace().map(str::parse);
-        numbers.collect::<Result<_, _>>().map_err(|_| self.odd(file, &text))
+        numbers
+            .collect::<Result<_, _>>()
+            .map_err(|_| self.odd(file, &text))
     }
 
     /// A list of CPUs or nodes, each by its number.
     pub(super) fn list(&self, file: &str) -> Result<Vec<u16>> {
         let text = self.text(file)?.unwrap_or_default();
-        expand(&text).ok_or_else(|| self.odd(file, &text))
+        let list = numbers::parse(text.trim(), 1 << 16).ok_or_else(|| self.odd(file, &text))?;
+        Ok(list
+            .into_iter()
+            .filter_map(|number| u16::try_from(number).ok())
+            .collect())
     }
 
     /// Pressure stall information.
     pub(super) fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
-        let Some(text) = self.text(file)? else { return Ok(None) };
+        let Some(text) = self.text(file)? else {
+            return Ok(None);
+        };
         pressure(&text).map(Some).ok_or_else(|| self.odd(file, &text))
     }
 
@@ -103,21 +117,6 @@ impl<'a> Files<'a> {
         let message = format!("{}: unexpected content {found:?}", path.display());
         Error::new(ErrorKind::System, message)
     }
-}
-
-/// `0-3,7` to numbers; nothing for nothing.
-pub(super) fn expand(text: &str) -> Option<Vec<u16>> {
-    let mut numbers = Vec::new();
-    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
-        match part.split_once('-') {
-            None => numbers.push(part.parse().ok()?),
-            Some((from, to)) => {
-                let range = from.parse::<u16>().ok()?..=to.parse().ok()?;
-                numbers.extend(range);
-            }
-        }
-    }
-    Some(numbers)
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and a line `full`, which not every kernel has for the processor.

@@ -271,13 +271,20 @@ impl Cgroup {
     /// NotRunning, where the cgroup is gone; System, where a file cannot be read or holds what no kernel writes.
     pub fn stats(&self) -> Result<Stats> {
         if !self.exists() {
-            return Err(Error::new(ErrorKind::NotRunning, "the container's cgroup is gone"));
+            return Err(Error::new(
+                ErrorKind::NotRunning,
+                "the container's cgroup is gone",
+            ));
         }
         let mut stats = Stats::default();
         for group in &self.groups {
             let Some(files) = Files::of(group)? else { continue };
             if group.is_unified() {
-                let taken = |controller: &str| self.groups.iter().any(|other| !other.is_unified() && other.has(controller));
+                let taken = |controller: &str| {
+                    self.groups
+                        .iter()
+                        .any(|other| !other.is_unified() && other.has(controller))
+                };
                 v2::fill(&mut stats, &files, taken)?;
             } else {
                 v1::fill(&mut stats, &files, |controller| group.has(controller))?;

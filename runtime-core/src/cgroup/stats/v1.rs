@@ -55,7 +55,10 @@ fn cpuacct(stats: &mut Stats, files: &Files<'_>) -> Result<()> {
     // A line of titles, then processor, user and system, in nanoseconds.
     let all = files.text("cpuacct.usage_all")?.unwrap_or_default();
     for line in all.lines().skip(1) {
-        let numbers: Vec<u64> = line.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
+        let numbers: Vec<u64> = line
+            .split_ascii_whitespace()
+            .filter_map(|n| n.parse().ok())
+            .collect();
         let [_, user, kernel, ..] = numbers[..] else {
             return Err(files.odd("cpuacct.usage_all", line));
         };
@@ -121,25 +124,43 @@ type BlockIoFile = (&'static str, fn(&mut BlockIo) -> &mut Vec<BlockIoEntry>);
 const BLOCK_IO: [&[BlockIoFile]; 4] = [
     &[
         ("blkio.bfq.sectors_recursive", |io| &mut io.sectors_recursive),
-        ("blkio.bfq.io_service_time_recursive", |io| &mut io.io_service_time_recursive),
-        ("blkio.bfq.io_wait_time_recursive", |io| &mut io.io_wait_time_recursive),
+        ("blkio.bfq.io_service_time_recursive", |io| {
+            &mut io.io_service_time_recursive
+        }),
+        ("blkio.bfq.io_wait_time_recursive", |io| {
+            &mut io.io_wait_time_recursive
+        }),
         ("blkio.bfq.io_merged_recursive", |io| &mut io.io_merged_recursive),
         ("blkio.bfq.io_queued_recursive", |io| &mut io.io_queued_recursive),
         ("blkio.bfq.time_recursive", |io| &mut io.io_time_recursive),
-        ("blkio.bfq.io_serviced_recursive", |io| &mut io.io_serviced_recursive),
-        ("blkio.bfq.io_service_bytes_recursive", |io| &mut io.io_service_bytes_recursive),
+        ("blkio.bfq.io_serviced_recursive", |io| {
+            &mut io.io_serviced_recursive
+        }),
+        ("blkio.bfq.io_service_bytes_recursive", |io| {
+            &mut io.io_service_bytes_recursive
+        }),
     ],
     &[
-        ("blkio.bfq.io_serviced_recursive", |io| &mut io.io_serviced_recursive),
-        ("blkio.bfq.io_service_bytes_recursive", |io| &mut io.io_service_bytes_recursive),
+        ("blkio.bfq.io_serviced_recursive", |io| {
+            &mut io.io_serviced_recursive
+        }),
+        ("blkio.bfq.io_service_bytes_recursive", |io| {
+            &mut io.io_service_bytes_recursive
+        }),
     ],
     &[
-        ("blkio.throttle.io_serviced_recursive", |io| &mut io.io_serviced_recursive),
-        ("blkio.throttle.io_service_bytes_recursive", |io| &mut io.io_service_bytes_recursive),
+        ("blkio.throttle.io_serviced_recursive", |io| {
+            &mut io.io_serviced_recursive
+        }),
+        ("blkio.throttle.io_service_bytes_recursive", |io| {
+            &mut io.io_service_bytes_recursive
+        }),
     ],
     &[
         ("blkio.throttle.io_serviced", |io| &mut io.io_serviced_recursive),
-        ("blkio.throttle.io_service_bytes", |io| &mut io.io_service_bytes_recursive),
+        ("blkio.throttle.io_service_bytes", |io| {
+            &mut io.io_service_bytes_recursive
+        }),
     ],
 ];
 
@@ -183,7 +204,9 @@ pub(super) fn entries(text: &str) -> Option<Vec<BlockIoEntry>> {
 /// Where the kernel counts reservations (since 5.7) these, as they are what a limit is met by first.
 fn hugetlb(stats: &mut Stats, files: &Files<'_>) -> Result<()> {
     for name in files.names()? {
-        let size = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(".limit_in_bytes"));
+        let size = name
+            .strip_prefix("hugetlb.")
+            .and_then(|name| name.strip_suffix(".limit_in_bytes"));
         let Some(size) = size.filter(|size| !size.contains('.')) else {
             continue;
         };

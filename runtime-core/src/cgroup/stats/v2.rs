@@ -60,7 +60,9 @@ fn memory(stats: &mut Stats, files: &Files<'_>) -> Result<()> {
         failcnt: 0,
     };
     memory.swap = MemoryEntry {
-        limit: files.number_or_zero("memory.swap.max")?.saturating_add(memory.usage.limit),
+        limit: files
+            .number_or_zero("memory.swap.max")?
+            .saturating_add(memory.usage.limit),
         usage: files.number_or_zero("memory.swap.current")? + memory.usage.usage,
         // The two had their peaks at different times.
         max: 0,
@@ -113,7 +115,9 @@ pub(super) fn io(io: &mut BlockIo, text: &str) -> Option<()> {
 
 fn hugetlb(stats: &mut Stats, files: &Files<'_>) -> Result<()> {
     for name in files.names()? {
-        let size = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(".max"));
+        let size = name
+            .strip_prefix("hugetlb.")
+            .and_then(|name| name.strip_suffix(".max"));
         let Some(size) = size.filter(|size| !size.contains('.')) else {
             continue;
         };

@@ -56,7 +56,9 @@ impl DeviceRules {
             return None;
         }
         let exceptions = self.exceptions().ok()?;
-        let list = exceptions.into_iter().map(|(devices, (access, _))| (devices, access));
+        let list = exceptions
+            .into_iter()
+            .map(|(devices, (access, _))| (devices, access));
         Some(list.filter(|(_, access)| *access != 0).collect())
     }
 }
@@ -110,7 +112,11 @@ mod tests {
             r#"[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":7,"access":"rw"},
                 {"allow":false,"type":"c","major":7,"minor":1,"access":"rw"}]"#,
         ] {
-            assert_eq!(shown(rules), ["DevicePolicy=\"auto\"", "DeviceAllow=@a(ss) []"], "{rules}");
+            assert_eq!(
+                shown(rules),
+                ["DevicePolicy=\"auto\"", "DeviceAllow=@a(ss) []"],
+                "{rules}"
+            );
         }
     }
 }

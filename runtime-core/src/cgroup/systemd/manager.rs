@@ -50,8 +50,8 @@ impl Manager {
         }
         let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let addresses = if user {
-            let runtime_dir = environment("XDG_RUNTIME_DIR")
-                .unwrap_or_else(|| format!("/run/user/{}", geteuid().as_raw()));
+            let runtime_dir =
+                environment("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{}", geteuid().as_raw()));
             user_addresses(&runtime_dir, environment("DBUS_SESSION_BUS_ADDRESS").as_deref())
         } else {
             system_addresses()
@@ -73,13 +73,19 @@ impl Manager {
                     });
                 }
                 // Nobody is there, or not for this caller: what is next may be.
-                Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES)) => {
+                Err(error)
+                    if matches!(
+                        error.errno(),
+                        Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES)
+                    ) =>
+                {
                     refused.get_or_insert(error);
                 }
                 Err(error) => return Err(no_manager(error, user)),
             }
         }
-        let error = refused.unwrap_or_else(|| Error::new(ErrorKind::System, "there is no address to connect to"));
+        let error =
+            refused.unwrap_or_else(|| Error::new(ErrorKind::System, "there is no address to connect to"));
         Err(no_manager(error, user))
     }
 
@@ -128,9 +134,9 @@ impl Manager {
     /// System, where the unit is gone or systemd refuses.
     pub(crate) fn attach(&mut self, scope: &Scope, pid: i32) -> Result<()> {
         let pids = Value::Array("u".to_owned(), vec![Value::U32(pid.unsigned_abs())]);
-        let call = self
-            .method("AttachProcessesToUnit")
-            .with(vec![Value::text(&scope.unit), Value::text(""), pids]);
+        let call =
+            self.method("AttachProcessesToUnit")
+                .with(vec![Value::text(&scope.unit), Value::text(""), pids]);
         self.connection
             .call(call, self.deadline)
             .map(drop)
@@ -247,7 +253,8 @@ impl Manager {
         match removed.body.get(3) {
             Some(Value::Text(result)) if result == "done" => Ok(()),
             Some(Value::Text(result)) => {
-                let message = format!("error: the job of systemd to {verb} the unit {unit:?} ended with {result:?}");
+                let message =
+                    format!("error: the job of systemd to {verb} the unit {unit:?} ended with {result:?}");
                 Err(Error::new(ErrorKind::System, message)
                     .with_hint(format!("journalctl -u {unit} tells more")))
             }
@@ -263,7 +270,10 @@ impl Manager {
 pub(crate) fn check_place(pid: i32, planned: &Directory) -> Result<()> {
     let path = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&path).map_err(|error| Error::os(format!("open({path:?})"), error))?;
-    let found = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let found = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap_or("/");
     // The mount may show a part of the hierarchy only, and the path counts from the top.
     if Path::new(found).ends_with(&planned.relative) {
         return Ok(());
@@ -303,10 +313,7 @@ fn job_of(reply: Message) -> String {
 }
 
 fn odd_answer(what: &str, found: &str) -> Error {
-    Error::new(
-        ErrorKind::System,
-        format!("systemd answered {what} with {found}"),
-    )
+    Error::new(ErrorKind::System, format!("systemd answered {what} with {found}"))
 }
 
 fn no_manager(error: Error, user: bool) -> Error {

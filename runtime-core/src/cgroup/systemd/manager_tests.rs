@@ -150,7 +150,9 @@ fn a_scope_is_started_and_stopped() {
     let mut manager = service.manager(LONG).unwrap();
     manager.start(&plan(), 42).unwrap();
     manager.attach(&plan().scope, 43).unwrap();
-    manager.set(&plan().scope, &[Property::new("TasksMax", Value::U64(5), "")]).unwrap();
+    manager
+        .set(&plan().scope, &[Property::new("TasksMax", Value::U64(5), "")])
+        .unwrap();
     manager.stop(&plan().scope).unwrap();
     drop(manager);
     assert_eq!(
@@ -192,7 +194,10 @@ fn a_name_that_a_failed_unit_holds_is_freed_once() {
     drop(manager);
     let calls: Vec<String> = service.calls();
     let names: Vec<&str> = calls.iter().filter_map(|call| call.split('(').next()).collect();
-    assert_eq!(names, ["StartTransientUnit", "ResetFailedUnit", "StartTransientUnit"]);
+    assert_eq!(
+        names,
+        ["StartTransientUnit", "ResetFailedUnit", "StartTransientUnit"]
+    );
 }
 
 #[test]
@@ -206,7 +211,10 @@ fn a_job_that_fails_is_told_in_its_word_and_cleaned() {
     assert!(error.to_string().contains("\"dependency\""), "{error}");
     drop(manager);
     let calls = service.calls();
-    assert!(calls[1].starts_with("StopUnit") && calls[2].starts_with("ResetFailedUnit"), "{calls:?}");
+    assert!(
+        calls[1].starts_with("StopUnit") && calls[2].starts_with("ResetFailedUnit"),
+        "{calls:?}"
+    );
 }
 
 #[test]
@@ -235,7 +243,12 @@ fn a_silent_service_is_waited_for_until_the_deadline() {
     });
     let mut manager = service.manager(Duration::from_millis(200)).unwrap();
     let error = manager.start(&plan(), 1).unwrap_err();
-    assert!(error.to_string().contains("timed out waiting for systemd to start x.scope"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("timed out waiting for systemd to start x.scope"),
+        "{error}"
+    );
 }
 
 #[test]

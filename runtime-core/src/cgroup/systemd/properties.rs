@@ -140,7 +140,12 @@ fn size(write: &Write, text: &str) -> Result<u64> {
 /// Also makes the write what systemd's steps of the quota come to.
 fn cpu_max(write: &mut Write) -> Result<Set> {
     let words: Vec<&str> = write.value.split_ascii_whitespace().collect();
-    let refuse = || malformed(write, "\"QUOTA PERIOD\" in microseconds, the quota a number or \"max\"");
+    let refuse = || {
+        malformed(
+            write,
+            "\"QUOTA PERIOD\" in microseconds, the quota a number or \"max\"",
+        )
+    };
     let (quota, period) = match words.as_slice() {
         [quota] => (*quota, DEFAULT_PERIOD),
         [quota, period] => (*quota, period.parse().map_err(|_| refuse())?),
@@ -187,11 +192,20 @@ fn mask(write: &Write, list: &str) -> Result<Value> {
             None => (part, (1, 1)),
             Some((range, stride)) => {
                 let (used, group) = stride.split_once('/').ok_or_else(refuse)?;
-                (range, (number(used).ok_or_else(refuse)?, number(group).ok_or_else(refuse)?))
+                (
+                    range,
+                    (
+                        number(used).ok_or_else(refuse)?,
+                        number(group).ok_or_else(refuse)?,
+                    ),
+                )
             }
         };
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = (number(first).ok_or_else(refuse)?, number(last).ok_or_else(refuse)?);
+        let (first, last) = (
+            number(first).ok_or_else(refuse)?,
+            number(last).ok_or_else(refuse)?,
+        );
         if first > last || group == 0 {
             return Err(refuse());
         }
@@ -260,8 +274,17 @@ mod tests {
             // The file is written as well: it shows whether the limit holds.
             assert_eq!(writes, [format!("{file}={value}")]);
         }
-        for (file, value) in [("hugetlb.2MB.max", "0"), ("cpu.idle", "0"), ("io.weight", "8:0 10"), ("io.max", "x")] {
-            assert_eq!(shown(&[write(file, value)], 257).0, Vec::<String>::new(), "{file}");
+        for (file, value) in [
+            ("hugetlb.2MB.max", "0"),
+            ("cpu.idle", "0"),
+            ("io.weight", "8:0 10"),
+            ("io.max", "x"),
+        ] {
+            assert_eq!(
+                shown(&[write(file, value)], 257).0,
+                Vec::<String>::new(),
+                "{file}"
+            );
         }
     }
 

@@ -44,7 +44,11 @@ pub fn scope(
         None => ("", "runc", id),
         Some(path) => parts(path)?,
     };
-    let default = if systemd.user { "user.slice" } else { "system.slice" };
+    let default = if systemd.user {
+        "user.slice"
+    } else {
+        "system.slice"
+    };
     let slice = if slice.is_empty() { default } else { slice };
     let below = expand(slice)?;
     let unit = format!("{prefix}-{}.scope", escaped(name));
@@ -52,9 +56,11 @@ pub fn scope(
     let unified = match (cgroup.mode, cgroup.unified()) {
         (CgroupMode::V2, Some(unified)) => unified,
         _ => {
-            let message = "the systemd cgroup manager needs cgroup v2 alone; this host has hierarchies of version 1";
-            return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_hint("boot with systemd.unified_cgroup_hierarchy=1, or use --cgroup-manager cgroupfs"));
+            let message =
+                "the systemd cgroup manager needs cgroup v2 alone; this host has hierarchies of version 1";
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
+                "boot with systemd.unified_cgroup_hierarchy=1, or use --cgroup-manager cgroupfs",
+            ));
         }
     };
     // systemd names cgroups from the root of the hierarchy; the mount may show a part of it only.
@@ -160,9 +166,8 @@ fn check(unit: &str) -> Result<()> {
     if unit.len() <= MAX_NAME && unit.chars().all(allowed) {
         return Ok(());
     }
-    let message = format!(
-        "{unit:?} is no name of a unit: at most {MAX_NAME} letters, digits and :-_.\\@ are allowed"
-    );
+    let message =
+        format!("{unit:?} is no name of a unit: at most {MAX_NAME} letters, digits and :-_.\\@ are allowed");
     Err(Error::spec(FIELD, message))
 }
 
@@ -197,7 +202,11 @@ mod tests {
     fn slices_and_names() {
         for (path, unit, directory) in [
             (None, "runc-c1.scope", "system.slice/runc-c1.scope"),
-            (Some("machine.slice:libpod:x"), "libpod-x.scope", "machine.slice/libpod-x.scope"),
+            (
+                Some("machine.slice:libpod:x"),
+                "libpod-x.scope",
+                "machine.slice/libpod-x.scope",
+            ),
             (Some(":crio:x"), "crio-x.scope", "system.slice/crio-x.scope"),
             (
                 Some("kubepods-besteffort-pod1.slice:cri-containerd:x"),
@@ -205,7 +214,11 @@ mod tests {
                 "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/cri-containerd-x.scope",
             ),
             (Some("-.slice:a:b"), "a-b.scope", "a-b.scope"),
-            (Some("system.slice:a:b+c"), "a-b\\x2bc.scope", "system.slice/a-b\\x2bc.scope"),
+            (
+                Some("system.slice:a:b+c"),
+                "a-b\\x2bc.scope",
+                "system.slice/a-b\\x2bc.scope",
+            ),
         ] {
             assert_eq!(
                 place(path, &system()),
@@ -223,8 +236,18 @@ mod tests {
     fn other_forms_are_refused() {
         let long = format!("a.slice:b:{}", "c".repeat(255));
         for path in [
-            "/docker/c1", "a.slice:b", "a.slice:b:c:d", "a.slice:b:", "a:b:c", "a/b.slice:c:d", "a--b.slice:c:d",
-            "-a.slice:c:d", ".slice:c:d", "a.slice:b:c.slice", "a.slice:b c:d", &long,
+            "/docker/c1",
+            "a.slice:b",
+            "a.slice:b:c:d",
+            "a.slice:b:",
+            "a:b:c",
+            "a/b.slice:c:d",
+            "a--b.slice:c:d",
+            "-a.slice:c:d",
+            ".slice:c:d",
+            "a.slice:b:c.slice",
+            "a.slice:b c:d",
+            &long,
         ] {
             let error = scope(Some(path), "c1", &v2(), &system()).unwrap_err();
             assert_eq!(error.field(), Some(FIELD), "{path}: {error}");
