@@ -10,6 +10,7 @@ mod kill;
 mod processes;
 mod start;
 mod state;
+mod unit;
 mod update;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
