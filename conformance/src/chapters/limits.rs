@@ -4,9 +4,11 @@
 use crate::case::{Case, text};
 use crate::command::Running;
 use crate::host::CGROUP_ROOT;
-use crate::suite::{Check, Failure, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test};
+use fixtures::config;
 use serde_json::{Value, json};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const RESOURCES: &str = "config-linux.md#control-groups";
@@ -17,6 +19,55 @@ type Limit = [&'static str; 3];
 const PIDS: Limit = ["pids", "pids.max", "pids.max"];
 const MEMORY: Limit = ["memory", "memory.limit_in_bytes", "memory.max"];
 const RESERVATION: Limit = ["memory", "memory.soft_limit_in_bytes", "memory.low"];
+
+/// Options of update, where each shows, and as what in the two versions.
+const OPTIONS: &[(&[&str], Limit, &str, &str)] = &[
+    (
+        &["--cpu-share", "200"],
+        ["cpu", "cpu.shares", "cpu.weight"],
+        "200",
+        "29",
+    ),
+    (
+        &["--cpu-period", "200000", "--cpu-quota", "100000"],
+        ["cpu", "cpu.cfs_quota_us", "cpu.max"],
+        "100000",
+        "100000 200000",
+    ),
+    (
+        &["--cpu-burst", "50000"],
+        ["cpu", "cpu.cfs_burst_us", "cpu.max.burst"],
+        "50000",
+        "50000",
+    ),
+    (
+        &["--cpuset-cpus", "0"],
+        ["cpuset", "cpuset.cpus", "cpuset.cpus"],
+        "0",
+        "0",
+    ),
+    (
+        &["--cpuset-mems", "0"],
+        ["cpuset", "cpuset.mems", "cpuset.mems"],
+        "0",
+        "0",
+    ),
+    (&["--memory", "50331648"], MEMORY, "50331648", "50331648"),
+    (
+        &["--memory-reservation", "25165824"],
+        RESERVATION,
+        "25165824",
+        "25165824",
+    ),
+    (
+        &["--memory", "50331648", "--memory-swap", "67108864"],
+        ["memory", "memory.memsw.limit_in_bytes", "memory.swap.max"],
+        "67108864",
+        "16777216",
+    ),
+    (&["--pids-limit", "40"], PIDS, "40", "40"),
+    (&["--cpu-idle", "1"], ["cpu", "cpu.idle", "cpu.idle"], "1", "1"),
+];
 
 /// The topic's tests.
 pub(crate) const TESTS: &[Test] = &[
@@ -59,6 +110,22 @@ pub(crate) const TESTS: &[Test] = &[
             update(case, &["--memory", typed])?;
             is(case, MEMORY, bytes)?;
         }
+        Ok(())
+    }),
+    test("update-has-an-option-for-each-limit", "cli", |case| {
+        running(case, json!({"memory": {"limit": 67_108_864}}))?;
+        let mut seen = 0;
+        for (options, limit, v1, v2) in OPTIONS {
+            update(case, options)?;
+            let Ok(found) = value(case, *limit) else { continue };
+            ensure!(
+                [*v1, *v2].contains(&found.as_str()),
+                "{options:?}: {} is {found}",
+                limit[1]
+            );
+            seen += 1;
+        }
+        ensure!(seen > 4, "only {seen} of the limits can be seen on this host");
         Ok(())
     }),
     test("update-leaves-other-limits", "cli", |case| {
@@ -210,11 +277,31 @@ pub(crate) const TESTS: &[Test] = &[
         },
     ),
     test(
+        "cgroup-belongs-to-the-containers-user",
+        "config-linux.md#cgroup-ownership",
+        |case| {
+            let (dir, limit) = owners(case, "rw")?;
+            ensure_eq!(dir, 200_000, "owner of the cgroup's directory");
+            ensure_eq!(limit, 0, "owner of a limit's file");
+            Ok(())
+        },
+    )
+    .needs(&[Need::Root, Need::CgroupV2("memory")]),
+    test(
+        "cgroup-without-a-writable-mount-stays-the-hosts",
+        "config-linux.md#cgroup-ownership",
+        |case| {
+            ensure_eq!(owners(case, "ro")?.0, 0, "owner of the cgroup's directory");
+            Ok(())
+        },
+    )
+    .needs(&[Need::Root, Need::CgroupV2("memory")]),
+    test(
         "failed-run-with-the-hosts-pids-leaves-nothing",
         "runtime.md#errors",
         |case| {
             let bundle = case.bundle(&["/bin/nothing-here"], |config| {
-                fixtures::config::remove_namespace(config, "pid")
+                config::remove_namespace(config, "pid")
             })?;
             let finished = case.try_run(&bundle)?;
             ensure!(finished.code() != 0, "a program that is missing was run");
@@ -246,6 +333,26 @@ fn update(case: &Case<'_>, options: &[&str]) -> Check {
     case.run(&[&["update"], options, &[case.id()]].concat())?
         .ok()
         .map(drop)
+}
+
+/// Who owns the cgroup of a container in a user namespace, and who owns its memory limit; `access` is that of its mount.
+fn owners(case: &Case<'_>, access: &str) -> Check<(u32, u32)> {
+    let bundle = case.bundle(&["/bin/sleep", "100"], |config| {
+        config::add_user_namespace(config, 200_000, 65_536);
+        config::set_namespace(config, "cgroup", None);
+        let mounts = config["mounts"].as_array_mut();
+        mounts
+            .into_iter()
+            .for_each(|mounts| mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup"));
+        let options = ["nosuid", "noexec", "nodev", access];
+        config::add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", &options);
+    })?;
+    case.run_detached(&bundle)?;
+    let own = Path::new(CGROUP_ROOT).join(case.cgroups_path(case.id()).trim_start_matches('/'));
+    Ok((
+        std::fs::metadata(&own)?.uid(),
+        std::fs::metadata(own.join("memory.max"))?.uid(),
+    ))
 }
 
 /// `events` in the background.

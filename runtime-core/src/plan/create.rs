@@ -235,11 +235,7 @@ fn plan_cgroup(
     let (writes, notes) = limits
         .map(|limits| (limits.writes, limits.warnings))
         .unwrap_or_default();
-    warnings.extend(
-        notes
-            .into_iter()
-            .map(|note| crate::spec::Warning::new("linux.resources", note)),
-    );
+    warnings.extend(notes);
     let rules = resources
         .and_then(|resources| resources.devices().as_deref())
         .unwrap_or_default();
