@@ -8,17 +8,19 @@ use crate::exec::{self, Exec, Filter};
 use crate::failure::{Failure, Outcome};
 use crate::hook::{self, Hook};
 use crate::masks::{self, Masks};
-use crate::mounts::{self, Bind, Change, Filesystem};
+use crate::mounts::{self, Bind, Change, Filesystem, Page};
 use crate::nodes::{self, Node};
 use crate::report::Report;
 use crate::start;
 use crate::sys::identity::{Scheduling, Sets};
-use crate::sys::{Fd, Handle, identity, process};
+use crate::sys::{Fd, Handle, fd, identity, process};
 use crate::terminal::{self, Console};
 use crate::text::Path;
 use crate::{labels, namespaces, root, settings, stdio};
 
 const CLONE_NEWUSER: u32 = 0x1000_0000;
+/// More descriptors than init has open at any time beside those that it was given.
+const OWN: u32 = 64;
 
 /// What the steps leave for one another.
 struct Init {
@@ -39,6 +41,8 @@ struct Init {
     place: Option<FdList<'static>>,
     filter: Option<Filter<'static>>,
     program: Option<Path>,
+    /// All steps.
+    code: Program<'static>,
 }
 
 /// Runs the program; it ends with the execution of the container's own.
@@ -55,6 +59,7 @@ pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
         place: None,
         filter: None,
         program: None,
+        code: program,
     };
     let mut steps = program.steps().peekable();
     while let Some(step) = steps.next() {
@@ -104,6 +109,7 @@ impl Init {
             Step::Propagation { .. }
             | Step::OpenRoot { .. }
             | Step::MountFs { .. }
+            | Step::MountPage { .. }
             | Step::MountBind { .. }
             | Step::Remount { .. } => self.mount(step),
             Step::MakeDir { .. }
@@ -219,6 +225,13 @@ impl Init {
                 let wanted = Filesystem { kind: fstype, source, options, change, target, fallback, flags };
                 mounts::mount_filesystem(self.root()?, &wanted)
             }
+            #[rustfmt::skip]
+            Step::MountPage {
+                fstype, source, data, superblock, attributes, recursive_set, recursive_clear, propagation, target, flags,
+            } => {
+                let change = Change { set: attributes, clear: 0, recursive_set, recursive_clear, propagation };
+                mounts::mount_page(self.root()?, &Page { kind: fstype, source, data, superblock, change, target, flags })
+            }
             Step::MountBind {
                 source,
                 target,
@@ -303,7 +316,11 @@ impl Init {
                 self.masks = Some(masks::prepare(label)?);
                 Ok(())
             }
-            Step::LabelFile { path, label, may_fail } => labels::set_on_file(root?, path, label, may_fail),
+            Step::LabelFile {
+                path,
+                label,
+                may_fail,
+            } => labels::set_on_file(root?, path, label, may_fail),
             Step::Mask { path } => {
                 let root = root?;
                 self.masks
@@ -474,11 +491,38 @@ impl Init {
             self.filter = Some(filter);
             return Ok(());
         }
+        self.close_before_filter()?;
         exec::load(&filter, &self.report)
     }
 
     fn proc(&self) -> Outcome<Handle> {
         self.proc.as_ref().map(Fd::at).ok_or(Failure::malformed())
+    }
+
+    /// Later closing may be refused by the filter, so that what no later step names is closed here.
+    #[inline(never)]
+    fn close_before_filter(&mut self) -> Outcome {
+        (self.root, self.masks, self.proc, self.borrowed) = (None, None, None, None);
+        let (mut listener, mut placed) = (-1, None);
+        for (_, step) in self.code.steps().flatten() {
+            match step {
+                Step::WaitStart { listener: fd } => listener = fd,
+                Step::PlaceFds { fds } => placed = Some(fds),
+                _ => {}
+            }
+        }
+        let report = self.report.socket().number();
+        namespaces::close_all_but(&[report, listener], placed)?;
+        let numbers = placed.iter().flat_map(FdList::iter).chain([report, listener]);
+        let highest = numbers.max().unwrap_or(0).max(0).cast_unsigned();
+        let count = placed.map_or(0, |fds| u32::try_from(fds.len()).unwrap_or(u32::MAX));
+        // A new descriptor has the lowest number that is free, and the placed ones are moved by their own count.
+        fd::promise_bound(
+            highest
+                .saturating_add(count.saturating_mul(2))
+                .saturating_add(OWN),
+        );
+        Ok(())
     }
 
     fn root(&self) -> Outcome<Handle> {

@@ -167,6 +167,12 @@ steps! {
         fstype: Str, source: Str, options: Strs, attributes: U64, recursive_set: U64, recursive_clear: U64,
         propagation: Nums, target: Str, fallback: Str, flags: U32,
     }
+    /// The same for options that are too long for fsconfig: mount(2) with these MS_* flags of the filesystem and one text
+    /// of at most 4095 bytes, on a place of init's own, from where it is taken to `target`.
+    96 MountPage {
+        fstype: Str, source: Str, data: Str, superblock: U64, attributes: U64, recursive_set: U64,
+        recursive_clear: U64, propagation: Nums, target: Str, flags: U32,
+    }
     /// Clone the mount at `source` (a path of the present root, not of the container's), change attributes, attach it at
     /// `target` in the root, which is made where missing as the source's type asks, and set its propagation.
     23 MountBind {

@@ -305,7 +305,7 @@ impl DeviceRules {
     }
 
     /// The answer without any rule that matches, and the rules that count: those after the last for all devices.
-    fn effective(&self) -> (bool, &[DeviceRule]) {
+    pub(in crate::cgroup) fn effective(&self) -> (bool, &[DeviceRule]) {
         match self.rules.iter().rposition(|rule| rule.devices.is_none()) {
             Some(last) => (self.rules[last].allow, &self.rules[last + 1..]),
             None => (false, &self.rules),
@@ -325,6 +325,22 @@ impl DeviceRules {
     /// A rule takes something back from a part of an exception with more devices. The kernel would ignore it without a
     /// word, and the device would stay open.
     pub fn v1_writes(&self) -> Result<Vec<Write>> {
+        let (default, _) = self.effective();
+        let exceptions = self.exceptions()?;
+        let file = |allow: bool| if allow { "devices.allow" } else { "devices.deny" };
+        let write = |allow, value: String, origin: &str| {
+            Write::new(Version::V1, "devices", file(allow), value, origin)
+        };
+        let mut writes = vec![write(default, "a".to_owned(), FIELD)];
+        let exceptions = exceptions.into_iter().filter(|(_, (access, _))| *access != 0);
+        writes.extend(exceptions.map(|(devices, (access, origin))| {
+            write(!default, format!("{devices} {}", Access(access)), origin)
+        }));
+        Ok(writes)
+    }
+
+    /// What differs from the answer without any rule, with its access bits and where it comes from.
+    pub(in crate::cgroup) fn exceptions(&self) -> Result<BTreeMap<Devices, (u8, &str)>> {
         let (default, rules) = self.effective();
         let mut exceptions: BTreeMap<Devices, (u8, &str)> = BTreeMap::new();
         for rule in rules {
@@ -336,16 +352,7 @@ impl DeviceRules {
             }
             take_back(&mut exceptions, rule, devices)?;
         }
-        let file = |allow: bool| if allow { "devices.allow" } else { "devices.deny" };
-        let write = |allow, value: String, origin: &str| {
-            Write::new(Version::V1, "devices", file(allow), value, origin)
-        };
-        let mut writes = vec![write(default, "a".to_owned(), FIELD)];
-        let exceptions = exceptions.into_iter().filter(|(_, (access, _))| *access != 0);
-        writes.extend(exceptions.map(|(devices, (access, origin))| {
-            write(!default, format!("{devices} {}", Access(access)), origin)
-        }));
-        Ok(writes)
+        Ok(exceptions)
     }
 }
 

@@ -3,12 +3,14 @@
 
 pub mod cgroup;
 mod security;
+pub mod systemd;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use cgroup::CgroupFacts;
+use systemd::SystemdFacts;
 
 /// The oldest kernel that is supported: the one of RHEL 9, which has openat2, clone3 into a cgroup, mount_setattr and
 /// cgroup.kill.
@@ -40,6 +42,9 @@ pub struct HostFacts {
     pub has_kcore: bool,
     /// The cgroup hierarchies.
     pub cgroup: CgroupFacts,
+    /// The service manager, where it was asked because it is to make cgroups.
+    #[serde(default)]
+    pub systemd: Option<SystemdFacts>,
 }
 
 impl HostFacts {
@@ -65,6 +70,7 @@ impl HostFacts {
             selinux: security::selinux(),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
+            systemd: None,
         })
     }
 

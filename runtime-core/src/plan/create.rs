@@ -11,7 +11,7 @@ use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, delegation, devices, hooks, laws, net_devices};
-use crate::cgroup;
+use crate::cgroup::{self, systemd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::facts::cgroup::HierarchyKind;
@@ -19,8 +19,11 @@ use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
 use crate::spec::capability::{self, CapabilityMasks};
-use crate::spec::{LoadedSpec, check};
+use crate::spec::{LoadedSpec, check, no_process};
 use crate::state::Status;
+
+/// What start says where the configuration has no program.
+pub(crate) const NO_PROCESS: &str = "the field is missing: there is no program to start";
 
 /// Who gives the word to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +103,11 @@ impl Plan {
         facts.check_floor()?;
         let spec = &loaded.spec;
         let linux = spec.linux().as_ref();
-        let process = spec
-            .process()
-            .as_ref()
-            .ok_or_else(|| Error::spec("process", "the field is missing"))?;
+        let runs = spec.process().is_some();
+        if !runs && request.start_by == StartBy::Caller {
+            return Err(Error::spec("process", NO_PROCESS));
+        }
+        let process = &spec.process().clone().unwrap_or_else(no_process);
         let namespaces = Namespaces::of(spec, facts)?;
         let filter = linux
             .and_then(|linux| linux.seccomp().as_ref())
@@ -127,7 +131,8 @@ impl Plan {
             },
             "(crash rule)",
         );
-        if let Some(cgroup) = &cgroup {
+        let scope = cgroup.as_ref().filter(|cgroup| cgroup.scope.is_some());
+        if let (Some(cgroup), None) = (&cgroup, scope) {
             make_cgroup(&mut schedule, cgroup);
             delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
@@ -135,7 +140,14 @@ impl Plan {
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
         }
-        namespaces.enter(&mut schedule, |schedule| program.oom_score(schedule));
+        namespaces.enter(&mut schedule, |schedule| {
+            if let Some(cgroup) = scope {
+                start_scope(schedule, cgroup, |schedule| {
+                    delegation::delegate(schedule, spec, facts, &namespaces);
+                });
+            }
+            program.oom_score(schedule);
+        });
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
@@ -153,14 +165,18 @@ impl Plan {
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;
-        program.make_cwd(&mut schedule)?;
+        if runs {
+            program.make_cwd(&mut schedule)?;
+        }
         mounts.finish(&mut schedule)?;
         names(&mut schedule, loaded, &namespaces);
         labels.open_proc(&mut schedule, has_sysctls(loaded));
         sysctls(&mut schedule, loaded)?;
         mounts.protect(&mut schedule)?;
-        program.identity(&mut schedule)?;
-        program.drop_privileges(&mut schedule)?;
+        if runs {
+            program.identity(&mut schedule)?;
+            program.drop_privileges(&mut schedule)?;
+        }
 
         program.created(&mut schedule, request.start_by);
         // Init had to be made, and what it makes itself.
@@ -168,10 +184,12 @@ impl Plan {
         last.filter(|write| write.admits_nobody())
             .for_each(|write| limit(&mut schedule, write));
         hand_over(&mut schedule, request);
-        // Hooks of the container run under its filter.
-        program.late_filter(&mut schedule);
-        hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
-        program.execute(&mut schedule)?;
+        if runs {
+            // Hooks of the container run under its filter.
+            program.late_filter(&mut schedule);
+            hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
+            program.execute(&mut schedule)?;
+        }
 
         warnings.extend(program.unraisable());
         let mut plan = Self {
@@ -227,8 +245,6 @@ fn plan_cgroup(
             None => Ok(None),
         };
     }
-    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
     let limits = resources
         .map(|resources| cgroup::limits(resources, &facts.cgroup))
         .transpose()?;
@@ -244,7 +260,17 @@ fn plan_cgroup(
         .unwrap_or_default();
     let devices = cgroup::devices::device_rules(rules, nodes)?;
     warnings.extend(cgroup::devices::access_warnings(rules));
+    let (scope, paths, writes) = if request.driver == CgroupDriver::Systemd {
+        let id = request.id.as_str();
+        let (scope, paths, writes) = systemd::plan(&loaded.spec, id, facts, &writes, &devices)?;
+        (Some(scope), paths, writes)
+    } else {
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
+        (None, paths, writes)
+    };
     Ok(Some(CgroupPlan {
+        scope,
         paths,
         writes,
         devices,
@@ -260,6 +286,27 @@ fn make_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
         .map(|directory| directory.path().to_string_lossy().into_owned())
         .collect();
     schedule.parent(ParentStep::MakeCgroup { directories }, "linux.cgroupsPath");
+    fill_cgroup(schedule, cgroup);
+}
+
+/// A scope is made around a process: init waits in it, before anything of the container exists, until its limits are
+/// there.
+fn start_scope(schedule: &mut Schedule, cgroup: &CgroupPlan, delegate: impl FnOnce(&mut Schedule)) {
+    let Some(plan) = &cgroup.scope else { return };
+    let field = "linux.cgroupsPath";
+    schedule.init(Step::Sync {}, field);
+    let start = ParentStep::StartScope {
+        unit: plan.scope.unit.clone(),
+        slice: plan.scope.slice.clone(),
+        properties: plan.properties.iter().map(ToString::to_string).collect(),
+    };
+    schedule.parent(start, field);
+    fill_cgroup(schedule, cgroup);
+    delegate(schedule);
+    schedule.parent(ParentStep::Release, field);
+}
+
+fn fill_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
     for write in cgroup.writes.iter().filter(|write| !write.admits_nobody()) {
         limit(schedule, write);
     }

@@ -42,6 +42,8 @@ pub struct ExecPlanRequest {
     pub rootfs: PathBuf,
     /// The directories of the cgroup to enter.
     pub cgroup: Vec<Directory>,
+    /// The unit that systemd has to move init into, for a caller whom the kernel may forbid to do so.
+    pub attach: Option<String>,
     /// Which of the three standard descriptors the caller provides.
     pub stdio: [bool; 3],
     /// The socket that gets the terminal's master; None: the caller keeps it.
@@ -69,6 +71,7 @@ impl ExecPlanRequest {
             start_time,
             rootfs: rootfs.into(),
             cgroup: Vec::new(),
+            attach: None,
             stdio: [false; 3],
             console_socket: None,
             preserve_fds: 0,
@@ -128,6 +131,13 @@ impl Plan {
         open(&mut schedule, &namespaces, request);
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "(exec)");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+        if let Some(unit) = request.attach.clone() {
+            // Before init has a sibling, which would stay outside.
+            schedule.barrier(
+                "(exec)",
+                [(ParentStep::AttachToScope { unit }, "(exec)".to_owned())],
+            );
+        }
         match process.oom_score_adj() {
             // The sibling behind Fork has the score only if it was set before.
             Some(value) if namespaces.parent_sets_limits() => {

@@ -17,6 +17,7 @@ fn facts(privileged: bool) -> HostFacts {
         apparmor: false,
         selinux: false,
         has_kcore: true,
+        systemd: None,
         cgroup: crate::facts::cgroup::CgroupFacts {
             mode: crate::facts::cgroup::CgroupMode::V2,
             hierarchies: Vec::new(),

@@ -24,6 +24,7 @@ mod rlimits;
 mod schedule;
 mod scheduling;
 
+pub(crate) use create::NO_PROCESS;
 pub use create::{PlanRequest, StartBy};
 pub use exec::{ExecPlanRequest, completed};
 pub(crate) use hooks::planned as planned_hooks;
@@ -33,12 +34,15 @@ pub(crate) use mounts::clean;
 pub use namespaces::IdMap;
 pub use schedule::{Action, FdName, LentIdMap, Line, ParentStep, Step};
 
+use crate::cgroup::systemd::ScopePlan;
 use crate::cgroup::{CgroupPaths, DeviceRules, Write};
 use crate::spec::Warning;
 
 /// How the container's cgroup is made.
 #[derive(Debug, Clone)]
 pub struct CgroupPlan {
+    /// The scope of systemd that it is; None: it is made by directories.
+    pub scope: Option<ScopePlan>,
     /// Its directory in every hierarchy.
     pub paths: CgroupPaths,
     /// What is written there, in order.

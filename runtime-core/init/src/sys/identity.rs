@@ -213,7 +213,11 @@ pub(crate) fn set_personality(persona: u64) -> Outcome {
 
 /// The policy for memory of this process; `nodes` is a bit mask in whole words.
 pub(crate) fn set_memory_policy(mode: u32, nodes: &[u8]) -> Outcome {
-    let mask = if nodes.is_empty() { core::ptr::null() } else { nodes.as_ptr() };
+    let mask = if nodes.is_empty() {
+        core::ptr::null()
+    } else {
+        nodes.as_ptr()
+    };
     // The kernel counts the bits from one (get_nodes of mm/mempolicy.c).
     let bits = if nodes.is_empty() { 0 } else { nodes.len() * 8 + 1 };
     // SAFETY: the kernel reads `bits` - 1 bits by copy_from_user, no more than the slice has; without a mask none.

@@ -5,6 +5,7 @@ use std::path::Path;
 use oci_spec::runtime::Mount;
 use runtime_core_program::step::mount_flags as flag;
 
+use super::long::{self, Form};
 use super::{Mounts, RDONLY, proc_allowed, propagation};
 use crate::error::{Error, Result};
 use crate::plan::create::{absolute, text};
@@ -87,8 +88,14 @@ impl<'a> Mounts<'a> {
         } else {
             source
         };
-        let mut data = options.data.clone();
-        data.extend(labels::context(fstype, &data, self.label));
+        let context = labels::context(fstype, &options.data, self.label);
+        let given = options.data.clone();
+        let mut data = match long::form(field, fstype, &source, given, context, self.facts.kernel)? {
+            Form::Single(data) => data,
+            Form::Page(data) => {
+                return self.by_page(schedule, field, (fstype, &source, &data), target, options, flags);
+            }
+        };
         let instance_flags = options
             .fsconfig_flags()
             .filter(|name| !(ATTRIBUTE_ONLY.contains(&fstype) && matches!(*name, "ro" | "rw")));
@@ -127,6 +134,38 @@ impl<'a> Mounts<'a> {
         Ok(())
     }
 
+    /// A new filesystem whose options go to the kernel in one text.
+    fn by_page(
+        &self,
+        schedule: &mut Schedule,
+        field: &str,
+        (fstype, source, data): (&str, &str, &str),
+        target: &str,
+        options: &MountOptions,
+        flags: u32,
+    ) -> Result<()> {
+        let mut superblock = u64::from(options.superblock_set.bits());
+        if ATTRIBUTE_ONLY.contains(&fstype) {
+            superblock &= !libc::MS_RDONLY;
+        }
+        schedule.init(
+            Step::MountPage {
+                fstype: text(&format!("{field}.type"), fstype)?,
+                source: text(&format!("{field}.source"), source)?,
+                data: text(&format!("{field}.options"), data)?,
+                superblock,
+                attributes: options.attributes.set,
+                recursive_set: options.recursive.set,
+                recursive_clear: options.recursive.clear,
+                propagation: propagation(options),
+                target: text(&format!("{field}.destination"), target)?,
+                flags,
+            },
+            field,
+        );
+        Ok(())
+    }
+
     pub(super) fn remount(
         &self,
         schedule: &mut Schedule,
@@ -143,6 +182,7 @@ impl<'a> Mounts<'a> {
                     .map(str::to_owned),
             );
         }
+        long::check_remount(field, &data)?;
         schedule.init(
             Step::Remount {
                 target: text(&format!("{field}.destination"), target)?,

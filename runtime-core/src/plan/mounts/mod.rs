@@ -3,6 +3,7 @@
 mod bind;
 mod cgroup;
 mod filesystem;
+mod long;
 mod root;
 
 use std::path::{Component, Path, PathBuf};
