@@ -151,6 +151,8 @@ impl Plan {
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
+        // Which CPUs the caller happens to run on is no limit of the container; its cgroup is.
+        schedule.init(Step::AllCpus {}, "(create)");
         namespaces.enter_cgroup(&mut schedule);
         program.stdio(&mut schedule);
 

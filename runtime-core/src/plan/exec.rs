@@ -343,6 +343,10 @@ impl Affinity {
     /// its first moment, so that the cgroup's CPUs bound this set too.
     fn initial(&self, schedule: &mut Schedule) {
         set_cpus(schedule, self.initial.as_ref(), "process.execCPUAffinity.initial");
+        if self.initial.is_none() {
+            // Which CPUs the caller happens to run on is no limit of the program.
+            schedule.init(Step::AllCpus {}, "(exec)");
+        }
     }
 
     fn last(&self, schedule: &mut Schedule) {

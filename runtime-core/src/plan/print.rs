@@ -252,6 +252,7 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             tasks: FdName::Tasks(name),
         } => write!(f, "join cgroup {name}"),
         Step::JoinCgroup { .. } => f.write_str("join no cgroup"),
+        Step::AllCpus {} => f.write_str("run on all CPUs of the cgroup"),
         Step::WriteSelf { path, value } => write!(f, "write {:?} to {path}", String::from_utf8_lossy(value)),
         Step::Propagation { path, flags } => write!(f, "make {path} {}", propagation(*flags)),
         Step::OpenRoot { path, clone, .. } => {
