@@ -46,7 +46,11 @@ impl Place {
         for applet in ["sh", "cat", "sleep"] {
             symlink("busybox", root.join("bin").join(applet)).expect("a link");
         }
-        let arguments: &[&str] = if is_root() { &["spec"] } else { &["spec", "--rootless"] };
+        let arguments: &[&str] = if is_root() {
+            &["spec"]
+        } else {
+            &["spec", "--rootless"]
+        };
         place.expect(arguments);
         place.configure(|config| {
             config["process"]["terminal"] = false.into();
@@ -57,7 +61,8 @@ impl Place {
 
     fn configure(&self, edit: impl FnOnce(&mut Value)) {
         let path = self.dir.join("config.json");
-        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).expect("config.json")).expect("JSON");
+        let mut config: Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("config.json")).expect("JSON");
         edit(&mut config);
         std::fs::write(path, config.to_string()).expect("config.json");
     }
@@ -165,9 +170,16 @@ fn a_container_is_a_scope_with_its_limits() {
     assert_eq!(place.property("Slice"), slice);
     let cgroup = own_cgroup(place.pid());
     assert_eq!(place.property("ControlGroup"), cgroup);
-    assert!(cgroup.ends_with(&format!("/{slice}/{}", place.unit())), "{cgroup}");
+    assert!(
+        cgroup.ends_with(&format!("/{slice}/{}", place.unit())),
+        "{cgroup}"
+    );
     let file = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup{cgroup}/{name}")).expect(name);
-    let limits = [("pids.max", "77\n"), ("memory.max", "67108864\n"), ("cpu.max", "13000 100000\n")];
+    let limits = [
+        ("pids.max", "77\n"),
+        ("memory.max", "67108864\n"),
+        ("cpu.max", "13000 100000\n"),
+    ];
     for (name, value) in limits {
         assert_eq!(file(name), value, "{name}");
     }
@@ -178,7 +190,11 @@ fn a_container_is_a_scope_with_its_limits() {
     place.expect(&["update", "--pids-limit", "88", &place.id]);
     assert_eq!(place.property("TasksMax"), "88");
     systemctl(&["daemon-reload"]);
-    for (name, value) in [("pids.max", "88\n"), ("memory.max", "67108864\n"), ("cpu.max", "13000 100000\n")] {
+    for (name, value) in [
+        ("pids.max", "88\n"),
+        ("memory.max", "67108864\n"),
+        ("cpu.max", "13000 100000\n"),
+    ] {
         assert_eq!(file(name), value, "{name} after daemon-reload");
     }
 
@@ -191,7 +207,9 @@ fn a_container_is_a_scope_with_its_limits() {
 fn two_containers_cannot_be_one_unit() {
     let Some(place) = Place::new("twice") else { return };
     let path = if is_root() { "system" } else { "user" };
-    place.configure(|config| config["linux"]["cgroupsPath"] = format!("{path}.slice:sdtest:{}", place.id).into());
+    place.configure(|config| {
+        config["linux"]["cgroupsPath"] = format!("{path}.slice:sdtest:{}", place.id).into()
+    });
     place.start();
     let second = place.call(&["create", "other"]);
     assert!(!second.status.success());
@@ -205,19 +223,28 @@ fn what_is_wrong_is_said_before_anything_is_made() {
     let Some(place) = Place::new("wrong") else { return };
     for (edit, word) in [
         (json!({"linux": {"cgroupsPath": "/a/b"}}), "slice:prefix:name"),
-        (json!({"annotations": {"org.systemd.property.Delegate": "false"}}), "not a property that a container may set"),
+        (
+            json!({"annotations": {"org.systemd.property.Delegate": "false"}}),
+            "not a property that a container may set",
+        ),
     ] {
         let saved = std::fs::read(place.dir.join("config.json")).expect("config.json");
         place.configure(|config| {
             for (key, value) in edit.as_object().expect("an object") {
                 match value.as_object().filter(|_| key == "linux") {
-                    Some(fields) => fields.iter().for_each(|(field, value)| config[key][field] = value.clone()),
+                    Some(fields) => fields
+                        .iter()
+                        .for_each(|(field, value)| config[key][field] = value.clone()),
                     None => config[key] = value.clone(),
                 }
             }
         });
         let refused = place.call(&["create", &place.id]);
-        assert!(!refused.status.success() && err(&refused).contains(word), "{}", err(&refused));
+        assert!(
+            !refused.status.success() && err(&refused).contains(word),
+            "{}",
+            err(&refused)
+        );
         assert_eq!(place.property("LoadState"), "not-found");
         std::fs::write(place.dir.join("config.json"), saved).expect("config.json");
     }
@@ -227,7 +254,9 @@ fn what_is_wrong_is_said_before_anything_is_made() {
 /// with ENXIO where the rules allow it, and with EPERM where not.
 #[test]
 fn devices_survive_systemd() {
-    let Some(place) = Place::new("devices") else { return };
+    let Some(place) = Place::new("devices") else {
+        return;
+    };
     if !is_root() {
         eprintln!("SKIPPED devices_survive_systemd: needs root");
         return;
@@ -242,7 +271,10 @@ fn devices_survive_systemd() {
     });
     place.start();
     let look = |when: &str| {
-        for (node, answer) in [("t0", "No such device or address"), ("t1", "Operation not permitted")] {
+        for (node, answer) in [
+            ("t0", "No such device or address"),
+            ("t1", "Operation not permitted"),
+        ] {
             let output = place.call(&["exec", &place.id, "cat", &format!("/dev/{node}")]);
             assert!(err(&output).contains(answer), "{when}, {node}: {}", err(&output));
         }

@@ -125,7 +125,10 @@ const BY_SYSTEMD: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 
 /// How root makes a group hand a controller down. On most hosts it is systemd that keeps some of them from users.
 fn hand_down(controller: &str, level: &Path) -> String {
-    let by_hand = format!("root has to write +{controller} to {}/cgroup.subtree_control", level.display());
+    let by_hand = format!(
+        "root has to write +{controller} to {}/cgroup.subtree_control",
+        level.display()
+    );
     if !BY_SYSTEMD.contains(&controller) {
         return by_hand;
     }
