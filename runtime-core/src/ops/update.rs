@@ -61,10 +61,7 @@ impl Container {
             Some(unit) => unit.take_back_for(error),
             None => error,
         })?;
-        let warnings = limits.warnings.into_iter();
-        Ok(warnings
-            .map(|note| Warning::new("linux.resources", note))
-            .collect())
+        Ok(limits.warnings)
     }
 
     /// Writes limits and the saved configuration, or neither.

@@ -49,8 +49,7 @@ pub(super) fn plan(
         let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
         (None, cgroup::resolve(path, id, &facts.cgroup)?)
     };
-    let notes = limits.warnings.into_iter();
-    warnings.extend(notes.map(|note| Warning::new("linux.resources", note)));
+    warnings.extend(limits.warnings);
     Ok(Some(CgroupPlan {
         scope,
         paths,

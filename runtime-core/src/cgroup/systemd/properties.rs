@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cgroup::limits::{Absent, Version, Write};
 use crate::dbus::Value;
 use crate::error::{Error, Result};
+use crate::spec::Warning;
 
 /// "infinity".
 const NO_LIMIT: u64 = u64::MAX;
@@ -77,7 +78,7 @@ pub struct Split {
     /// The writes as they have to be beside that.
     pub writes: Vec<Write>,
     /// What is ignored, with the reason.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Splits the writes. `version` is systemd's.
@@ -95,7 +96,7 @@ pub fn properties(writes: &[Write], version: u32) -> Result<Split> {
             // Both are one property, and the kernel has no weight for an idle group either.
             "cpu.weight" if idle => {
                 let reason = "unable to apply both cpu.idle and a weight with systemd, the weight is ignored";
-                warnings.push(format!("{}: {reason}", write.origin));
+                warnings.push(Warning::new(write.origin.as_str(), reason));
                 continue;
             }
             "cpu.max" => cpu_max(&mut write)?,
