@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod install_init;
 mod kill;
@@ -15,6 +16,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -30,6 +32,7 @@ use crate::session::{GLOBALS, Session};
 pub(crate) const ALL: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
+    &events::COMMAND,
     &exec::COMMAND,
     &install_init::COMMAND,
     &kill::COMMAND,
@@ -42,6 +45,7 @@ pub(crate) const ALL: &[&Command] = &[
     &spec::COMMAND,
     &start::COMMAND,
     &state::COMMAND,
+    &update::COMMAND,
 ];
 
 /// Follows the command line; the exit code.

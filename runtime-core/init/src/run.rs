@@ -8,7 +8,7 @@ use crate::exec::{self, Exec, Filter};
 use crate::failure::{Failure, Outcome};
 use crate::hook::{self, Hook};
 use crate::masks::{self, Masks};
-use crate::mounts::{self, Bind, Change, Filesystem};
+use crate::mounts::{self, Bind, Change, Filesystem, Page};
 use crate::nodes::{self, Node};
 use crate::report::Report;
 use crate::start;
@@ -16,7 +16,7 @@ use crate::sys::identity::{Scheduling, Sets};
 use crate::sys::{Fd, Handle, fd, identity, process};
 use crate::terminal::{self, Console};
 use crate::text::Path;
-use crate::{namespaces, root, settings, stdio};
+use crate::{labels, namespaces, root, settings, stdio};
 
 const CLONE_NEWUSER: u32 = 0x1000_0000;
 /// More descriptors than init has open at any time beside those that it was given.
@@ -109,13 +109,15 @@ impl Init {
             Step::Propagation { .. }
             | Step::OpenRoot { .. }
             | Step::MountFs { .. }
+            | Step::MountPage { .. }
             | Step::MountBind { .. }
             | Step::Remount { .. } => self.mount(step),
             Step::MakeDir { .. }
             | Step::Symlink { .. }
             | Step::Device { .. }
             | Step::BindDevice { .. }
-            | Step::PrepareMasks {}
+            | Step::PrepareMasks { .. }
+            | Step::LabelFile { .. }
             | Step::Mask { .. }
             | Step::ReadOnlyPath { .. }
             | Step::ReadOnlyRoot {}
@@ -124,6 +126,9 @@ impl Init {
             | Step::Chroot {} => self.furnish(step),
             Step::OpenProc {}
             | Step::Sysctl { .. }
+            | Step::ExecProfile { .. }
+            | Step::ExecLabel { .. }
+            | Step::KeyLabel { .. }
             | Step::Hostname { .. }
             | Step::Domainname { .. }
             | Step::Hook { .. }
@@ -220,6 +225,13 @@ impl Init {
                 let wanted = Filesystem { kind: fstype, source, options, change, target, fallback, flags };
                 mounts::mount_filesystem(self.root()?, &wanted)
             }
+            #[rustfmt::skip]
+            Step::MountPage {
+                fstype, source, data, superblock, attributes, recursive_set, recursive_clear, propagation, target, flags,
+            } => {
+                let change = Change { set: attributes, clear: 0, recursive_set, recursive_clear, propagation };
+                mounts::mount_page(self.root()?, &Page { kind: fstype, source, data, superblock, change, target, flags })
+            }
             Step::MountBind {
                 source,
                 target,
@@ -300,10 +312,15 @@ impl Init {
                 mode,
                 device,
             } => nodes::bind_device(root?, source, path, mode, device),
-            Step::PrepareMasks {} => {
-                self.masks = Some(masks::prepare()?);
+            Step::PrepareMasks { label } => {
+                self.masks = Some(masks::prepare(label)?);
                 Ok(())
             }
+            Step::LabelFile {
+                path,
+                label,
+                may_fail,
+            } => labels::set_on_file(root?, path, label, may_fail),
             Step::Mask { path } => {
                 let root = root?;
                 self.masks
@@ -328,10 +345,10 @@ impl Init {
                 self.proc = Some(settings::open_proc(self.root().ok())?);
                 Ok(())
             }
-            Step::Sysctl { path, value } => {
-                let proc = self.proc.as_ref().ok_or(Failure::malformed())?;
-                settings::write_sysctl(proc.at(), path, value)
-            }
+            Step::Sysctl { path, value } => settings::write_sysctl(self.proc()?, path, value),
+            Step::ExecProfile { profile } => labels::set_exec_profile(self.proc()?, profile),
+            Step::ExecLabel { label } => labels::set_exec_label(self.proc()?, label),
+            Step::KeyLabel { label } => labels::set_key_label(self.proc()?, label),
             Step::Hostname { name } => identity::set_host_name(name),
             Step::Domainname { name } => identity::set_domain_name(name),
             Step::Hook {
@@ -413,6 +430,7 @@ impl Init {
             }
             Step::IoPriority { value } => identity::set_io_priority(value),
             Step::Personality { persona } => identity::set_personality(persona),
+            Step::MemoryPolicy { mode, nodes } => identity::set_memory_policy(mode, nodes),
             Step::Rlimit { resource, soft, hard } => process::limit(resource, soft, hard),
             Step::Umask { mask } => {
                 process::set_umask(mask);
@@ -475,6 +493,10 @@ impl Init {
         }
         self.close_before_filter()?;
         exec::load(&filter, &self.report)
+    }
+
+    fn proc(&self) -> Outcome<Handle> {
+        self.proc.as_ref().map(Fd::at).ok_or(Failure::malformed())
     }
 
     /// Later closing may be refused by the filter, so that what no later step names is closed here.

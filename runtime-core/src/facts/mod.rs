@@ -2,12 +2,15 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
+mod security;
+pub mod systemd;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use cgroup::CgroupFacts;
+use systemd::SystemdFacts;
 
 /// The oldest kernel that is supported: the one of RHEL 9, which has openat2, clone3 into a cgroup, mount_setattr and
 /// cgroup.kill.
@@ -32,10 +35,16 @@ pub struct HostFacts {
     pub groups_are_fixed: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
+    /// Whether SELinux is enabled, and may be asked for labels from here.
+    #[serde(default)]
+    pub selinux: bool,
     /// Whether the host has /proc/kcore.
     pub has_kcore: bool,
     /// The cgroup hierarchies.
     pub cgroup: CgroupFacts,
+    /// The service manager, where it was asked because it is to make cgroups.
+    #[serde(default)]
+    pub systemd: Option<SystemdFacts>,
 }
 
 impl HostFacts {
@@ -57,9 +66,11 @@ impl HostFacts {
             in_user_namespace,
             // The first namespace never does.
             groups_are_fixed: in_user_namespace && groups_are_fixed("/proc/self/setgroups"),
-            apparmor: exists("/sys/kernel/security/apparmor"),
+            apparmor: security::apparmor(),
+            selinux: security::selinux(),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
+            systemd: None,
         })
     }
 

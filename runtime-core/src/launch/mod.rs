@@ -25,6 +25,7 @@ pub(crate) use hook::{HookRun, run_hook};
 pub(crate) use link::{Link, Report, send};
 pub(crate) use words::failure;
 
+use crate::cgroup::systemd::ScopePlan;
 use crate::cgroup::{Cgroup, DeviceRules, Join, Write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{Descriptors, lower};
@@ -50,6 +51,17 @@ pub(crate) trait Host {
     fn bundle(&self) -> &Path;
     /// A socket in the state directory that listens for `start`.
     fn listen(&self) -> Result<OwnedFd>;
+    /// Lets systemd make the scope around init.
+    fn start_scope(&mut self, _plan: &ScopePlan, _init: i32) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::Internal,
+            "there is no systemd to make a scope",
+        ))
+    }
+    /// Lets systemd move init into the container's scope.
+    fn attach_to_scope(&mut self, _init: i32) -> Result<()> {
+        Ok(())
+    }
     /// The cgroup of a container that exists.
     fn cgroup(&self) -> Option<Cgroup> {
         None
@@ -86,6 +98,8 @@ pub(crate) struct Launched {
 pub(crate) struct Launch<'a> {
     plan: &'a Plan,
     cgroup: Option<Cgroup>,
+    /// init was started outside of the cgroup that it belongs to: the kernel did not let this caller.
+    outside: bool,
     /// What the kernel had killed in the cgroup for lack of memory before this walk.
     killed_before: u64,
     descriptors: Descriptors,
@@ -103,6 +117,7 @@ impl<'a> Launch<'a> {
         Self {
             plan,
             cgroup: None,
+            outside: false,
             killed_before: 0,
             descriptors,
             init: None,
@@ -145,8 +160,12 @@ impl<'a> Launch<'a> {
                 host.save(*status, init)
             }
             ParentStep::MakeCgroup { .. } => self.make_cgroup(host),
+            ParentStep::StartScope { .. } => self.start_scope(host),
+            ParentStep::AttachToScope { .. } if self.outside => host.attach_to_scope(self.pid()?),
+            ParentStep::AttachToScope { .. } => Ok(()),
             ParentStep::Limit { write } => self.limit(write),
             ParentStep::DeviceRules { .. } => self.device_rules(),
+            ParentStep::DelegateCgroup { uid } => self.delegate(*uid),
             ParentStep::OpenCgroup { .. } => {
                 self.cgroup = host.cgroup();
                 self.killed_before = self.memory_kills();
@@ -320,6 +339,20 @@ impl<'a> Launch<'a> {
         Ok(())
     }
 
+    fn start_scope(&mut self, host: &mut dyn Host) -> Result<()> {
+        let Some(plan) = &self.plan.cgroup else {
+            return Ok(());
+        };
+        let Some(scope) = &plan.scope else {
+            return Ok(());
+        };
+        host.start_scope(scope, self.pid()?)?;
+        let cgroup = Cgroup::adopt(&plan.paths, scope.scope.clone(), &plan.writes)?;
+        host.keep_cgroup(&cgroup);
+        self.cgroup = Some(cgroup);
+        Ok(())
+    }
+
     fn limit(&self, write: &Write) -> Result<()> {
         match &self.cgroup {
             Some(cgroup) => cgroup.apply(std::slice::from_ref(write)),
@@ -336,6 +369,13 @@ impl<'a> Launch<'a> {
         rules.map_or(Ok(()), |(cgroup, rules, rootless)| {
             cgroup.apply_devices(rules, rootless).map(drop)
         })
+    }
+
+    fn delegate(&self, uid: u32) -> Result<()> {
+        let rootless = self.plan.cgroup.as_ref().is_some_and(|plan| plan.rootless);
+        self.cgroup
+            .as_ref()
+            .map_or(Ok(()), |cgroup| cgroup.delegate(uid, rootless))
     }
 
     fn open_namespace(&mut self, path: &str, kind: u32) -> Result<()> {
@@ -368,6 +408,7 @@ impl<'a> Launch<'a> {
             }
             Err(error) if error.errno() == Some(libc::EACCES) && host.may_stay_outside() => {
                 self.cgroup = None;
+                self.outside = true;
                 self.spawn_in(namespaces)?
             }
             other => other?,
@@ -526,6 +567,9 @@ fn not_cloned(namespaces: u64, into_cgroup: bool, error: std::io::Error) -> Erro
             "a process is moved only by who may write to cgroup.procs of the nearest cgroup above both its old and its \
              new one: call the runtime from below the delegated unit (systemd-run --user --scope -p Delegate=yes ...)",
         ),
+        Some(libc::EAGAIN) if into_cgroup => {
+            error.with_hint("the cgroup has as many processes as it may have: see linux.resources.pids.limit")
+        }
         Some(libc::EPERM | libc::ENOSPC | libc::EUSERS) if new_user => error.with_hint(
             "this host may not let users make user namespaces: see the sysctls user.max_user_namespaces, \
              kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",

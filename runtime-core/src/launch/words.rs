@@ -52,6 +52,9 @@ pub(crate) fn failure(line: Option<&Line>, report: Report) -> Error {
 }
 
 fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
+    if let Some(error) = label(step, frame, errno) {
+        return error;
+    }
     let text = match frame.detail {
         detail::WRONG_TYPE => match step {
             Step::MountFs { fstype, target, .. } => {
@@ -62,6 +65,9 @@ fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
             Step::OpenRoot { path, .. } => format!("{path} is not a directory"),
             _ => "the path is of the wrong type".to_owned(),
         },
+        detail::OTHER_LABEL => {
+            "the kernel did not take the label: what was read back is another one".to_owned()
+        }
         detail::OUTSIDE => {
             "current working directory is outside of container mount namespace root -- possible container breakout \
              detected"
@@ -106,6 +112,43 @@ fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
     Error::new(ErrorKind::System, text).with_errno(errno)
 }
 
+/// The words of runc; podman takes the path in its quotes as a sign that a label could not be set.
+fn label(step: &Step, frame: &Frame, errno: i32) -> Option<Error> {
+    let (what, path) = match step {
+        Step::ExecProfile { .. } => (
+            "unable to apply apparmor profile: apparmor failed to apply profile",
+            "/proc/self/attr/apparmor/exec",
+        ),
+        Step::ExecLabel { .. } => ("can't set process label", "/proc/self/attr/exec"),
+        Step::KeyLabel { .. } => ("can't set the label of keyrings", "/proc/self/attr/keycreate"),
+        _ => return None,
+    };
+    if frame.detail != detail::NONE {
+        return None;
+    }
+    let call = if frame.call == Call::Write {
+        "write"
+    } else {
+        "open"
+    };
+    let missing =
+        matches!(step, Step::ExecProfile { .. }) && frame.call == Call::Write && errno == libc::ENOENT;
+    // A missing profile is not a missing program: engines look for the kernel's words.
+    let why = if missing {
+        "the profile is not loaded".to_owned()
+    } else {
+        strerror(errno)
+    };
+    let error = Error::new(ErrorKind::System, format!("{what}: {call} `{path}`: {why}")).with_errno(errno);
+    Some(if missing {
+        error.with_hint(
+            "load it with apparmor_parser(8); /sys/kernel/security/apparmor/profiles lists those that are",
+        )
+    } else {
+        error
+    })
+}
+
 fn hinted(error: Error, step: &Step, errno: i32) -> Error {
     match step {
         Step::Capabilities { .. } | Step::LimitBounding { .. } if errno == libc::EPERM => error
@@ -113,6 +156,12 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
         Step::Rlimit { .. } if errno == libc::EPERM => {
             error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
         }
+        Step::Scheduler { .. } if errno == libc::EPERM => error.context(
+            "process scheduler can't be used together with AllowedCPUs, nor without CAP_SYS_NICE",
+        ),
+        Step::MemoryPolicy { .. } if errno == libc::EINVAL => error.with_hint(
+            "this machine or the container's cpuset has none of these memory nodes, or its kernel does not know the mode",
+        ),
         Step::Seccomp { flags, .. } if errno == libc::EINVAL && flags & FLAG_WAIT_KILLABLE_RECV != 0 => {
             error.with_hint("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19")
         }

@@ -4,16 +4,19 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod kill;
 mod processes;
 mod start;
 mod state;
+mod update;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use delete::Deleted;
+pub use events::{Event, Events};
 pub use exec::Executed;
 
 use oci_spec::runtime::Process;
@@ -214,7 +217,7 @@ fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "container does not exist")
 }
 
-/// Waits until the process has ended, or until the time is over: then false.
+/// Waits until the process has ended (the descriptor is readable), or until the time is over: then false.
 fn wait_for_end(pidfd: &OwnedFd, patience: Option<std::time::Duration>) -> Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec};
     let timeout = patience.map(|patience| Timespec {

@@ -10,14 +10,15 @@ use super::create::poststart;
 use super::state::document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::launch::{Link, follow_exec, hand_over};
-use crate::record::START_SOCKET;
+use crate::plan::NO_PROCESS;
+use crate::record::{START_SOCKET, StartLine};
 use crate::state::Status;
 
 impl Container {
     /// Starts the program of a created container.
     ///
     /// # Errors
-    /// WrongState, where it is not created; Program and Hook, where the program or a startContainer hook fails: the
+    /// WrongState, where it is not created; InvalidSpec, where its configuration has no process; Program and Hook, where the program or a startContainer hook fails: the
     /// container is stopped then.
     pub fn start(&mut self) -> Result<()> {
         let _lock = self.dir.lock()?;
@@ -29,6 +30,9 @@ impl Container {
             Status::Running | Status::Paused => {
                 return Err(wrong_state("cannot start an already running container"));
             }
+        }
+        if !self.record.start.iter().any(StartLine::is_exec) {
+            return Err(Error::spec("process", NO_PROCESS));
         }
         let link = self.connect()?;
         link.go(None)?;
@@ -48,11 +52,11 @@ impl Container {
         let lines = &self.record.start;
         let line = |number| {
             let found = lines.iter().find(|line| line.number == number);
-            found.map(crate::record::StartLine::line)
+            found.map(StartLine::line)
         };
         let listener = |listener: OwnedFd| {
             let pid = self.record.init.map_or(0, |init| init.pid);
-            let agent = lines.iter().find_map(crate::record::StartLine::agent);
+            let agent = lines.iter().find_map(StartLine::agent);
             let agent =
                 agent.ok_or_else(|| Error::new(ErrorKind::Internal, "nobody is named for the listener"))?;
             let state = document(&self.record, Status::Created, pid);

@@ -12,7 +12,7 @@ type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 13] = [
+    let laws: [(&str, Law); 16] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -25,6 +25,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
         (
             "network devices move while init waits in its last namespaces, before any hook",
             devices_move_to_waiting_init,
+        ),
+        (
+            "systemd moves a waiting init, and before it can be seen in a cgroup namespace or leave a child behind",
+            scope_before_namespace,
         ),
         (
             "stray descriptors are closed before anything else (CVE-2024-21626)",
@@ -51,8 +55,16 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             sysctls_before_protection,
         ),
         (
+            "labels are written on a procfs of init's own, in its last namespaces (CVE-2019-16884, CVE-2025-52881)",
+            labels_on_own_procfs,
+        ),
+        (
             "nothing needs privilege after the capabilities are dropped",
             no_privilege_after_drop,
+        ),
+        (
+            "a cgroup is closed to new processes when the last one is made",
+            closed_last,
         ),
         (
             "after the filter only waiting, hooks and the program",
@@ -116,8 +128,10 @@ fn record_first(plan: &Plan) -> Option<usize> {
                 step,
                 ParentStep::SaveRecord { .. }
                     | ParentStep::MakeCgroup { .. }
+                    | ParentStep::StartScope { .. }
                     | ParentStep::Limit { .. }
                     | ParentStep::DeviceRules { .. }
+                    | ParentStep::DelegateCgroup { .. }
                     | ParentStep::Listen
                     | ParentStep::WriteIdMaps { .. }
                     | ParentStep::MoveNetDevice { .. }
@@ -193,6 +207,34 @@ fn devices_move_to_waiting_init(plan: &Plan) -> Option<usize> {
     None
 }
 
+fn scope_before_namespace(plan: &Plan) -> Option<usize> {
+    let moved = parent_position(plan, |step| {
+        matches!(
+            step,
+            ParentStep::StartScope { .. } | ParentStep::AttachToScope { .. }
+        )
+    })?;
+    let waits = plan.lines[..moved]
+        .iter()
+        .rev()
+        .find_map(|line| match &line.action {
+            Action::Init(step) => Some(matches!(step, Step::Sync {})),
+            Action::Parent(ParentStep::Release) => Some(false),
+            Action::Parent(_) => None,
+        });
+    let early = init_steps(plan).find(|(line, step)| {
+        *line < moved
+            && matches!(
+                step,
+                Step::Unshare { .. } | Step::Join { .. } | Step::Fork {} | Step::Undumpable {}
+            )
+    });
+    match (waits, early) {
+        (Some(true), early) => early.map(|(line, _)| line),
+        _ => Some(moved),
+    }
+}
+
 fn stray_descriptors_first(plan: &Plan) -> Option<usize> {
     init_steps(plan)
         .next()
@@ -220,8 +262,9 @@ fn no_host_path_after_root(plan: &Plan) -> Option<usize> {
             Step::OpenRoot { .. }
                 | Step::MountBind { .. }
                 | Step::MountFs { .. }
+                | Step::MountPage { .. }
                 | Step::BindDevice { .. }
-                | Step::PrepareMasks {}
+                | Step::PrepareMasks { .. }
                 | Step::WriteSelf { .. }
                 | Step::EnterTime { .. }
         )
@@ -247,6 +290,22 @@ fn sysctls_before_protection(plan: &Plan) -> Option<usize> {
         .map(|(line, _)| line)
 }
 
+fn labels_on_own_procfs(plan: &Plan) -> Option<usize> {
+    let mut opened = false;
+    for (line, step) in init_steps(plan) {
+        match step {
+            Step::OpenProc {} => opened = true,
+            // The procfs shows the pid namespace that it was made in; whoever waits gives it up.
+            Step::Join { .. } | Step::Fork {} | Step::WaitStart { .. } => opened = false,
+            Step::ExecProfile { .. } | Step::ExecLabel { .. } | Step::KeyLabel { .. } if !opened => {
+                return Some(line);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
     let drop = position(plan, |step| matches!(step, Step::Capabilities { .. }))?;
     let free = |step: &Step| {
@@ -263,6 +322,12 @@ fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
     init_steps(plan)
         .find(|(line, step)| *line > drop && !free(step))
         .map(|(line, _)| line)
+}
+
+fn closed_last(plan: &Plan) -> Option<usize> {
+    let waits = position(plan, |step| matches!(step, Step::WaitStart { .. }))?;
+    let closes = |step: &ParentStep| matches!(step, ParentStep::Limit { write } if write.admits_nobody());
+    parent_position(plan, closes).filter(|line| *line < waits)
 }
 
 fn nothing_after_filter(plan: &Plan) -> Option<usize> {

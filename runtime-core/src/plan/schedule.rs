@@ -56,6 +56,21 @@ pub enum ParentStep {
         /// Its directories, by hierarchy.
         directories: Vec<String>,
     },
+    /// Let systemd make the container's cgroup around init.
+    StartScope {
+        /// Its name.
+        unit: String,
+        /// The slice that it is in.
+        slice: String,
+        /// Its properties, as `MemoryMax=uint64 1048576`.
+        properties: Vec<String>,
+    },
+    /// Let systemd move init into the cgroup of a container that exists, where the kernel did not let the caller start it
+    /// there.
+    AttachToScope {
+        /// The unit's name.
+        unit: String,
+    },
     /// Write one value into the cgroup.
     Limit {
         /// The write.
@@ -66,6 +81,11 @@ pub enum ParentStep {
     DeviceRules {
         /// The rules in the form of a v1 hierarchy: file and line.
         rules: Vec<(String, String)>,
+    },
+    /// Make a user of the host the owner of the cgroup.
+    DelegateCgroup {
+        /// The user.
+        uid: u32,
     },
     /// Open a namespace that init joins.
     OpenNamespace {

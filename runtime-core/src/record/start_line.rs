@@ -53,6 +53,11 @@ impl StartLine {
             .collect()
     }
 
+    /// Whether the line executes the program.
+    pub(crate) fn is_exec(&self) -> bool {
+        matches!(self.step, StartStep::Exec(_))
+    }
+
     /// Who gets the filter's listener, where this is the line that passes it on.
     pub(crate) fn agent(&self) -> Option<&Agent> {
         match &self.step {

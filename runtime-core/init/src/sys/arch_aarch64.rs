@@ -94,6 +94,7 @@ pub(crate) mod number {
     pub(crate) const MKDIRAT: usize = 34;
     pub(crate) const SYMLINKAT: usize = 36;
     pub(crate) const UMOUNT2: usize = 39;
+    pub(crate) const MOUNT: usize = 40;
     pub(crate) const PIVOT_ROOT: usize = 41;
     pub(crate) const FSTATFS: usize = 44;
     pub(crate) const FACCESSAT: usize = 48;
@@ -140,6 +141,7 @@ pub(crate) mod number {
     pub(crate) const CLONE: usize = 220;
     pub(crate) const EXECVE: usize = 221;
     pub(crate) const MMAP: usize = 222;
+    pub(crate) const SET_MEMPOLICY: usize = 237;
     pub(crate) const ACCEPT4: usize = 242;
     pub(crate) const PRLIMIT: usize = 261;
     pub(crate) const SETNS: usize = 268;

@@ -121,6 +121,7 @@ pub(crate) mod number {
     pub(crate) const PIVOT_ROOT: usize = 155;
     pub(crate) const PRCTL: usize = 157;
     pub(crate) const CHROOT: usize = 161;
+    pub(crate) const MOUNT: usize = 165;
     pub(crate) const UMOUNT2: usize = 166;
     pub(crate) const SETHOSTNAME: usize = 170;
     pub(crate) const SETDOMAINNAME: usize = 171;
@@ -130,6 +131,7 @@ pub(crate) mod number {
     pub(crate) const GETDENTS64: usize = 217;
     pub(crate) const CLOCK_GETTIME: usize = 228;
     pub(crate) const EXIT_GROUP: usize = 231;
+    pub(crate) const SET_MEMPOLICY: usize = 238;
     pub(crate) const WAITID: usize = 247;
     pub(crate) const KEYCTL: usize = 250;
     pub(crate) const IOPRIO_SET: usize = 251;
