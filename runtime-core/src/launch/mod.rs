@@ -10,6 +10,7 @@ mod lend;
 mod link;
 mod maps;
 mod net_device;
+mod rdt;
 mod words;
 
 use std::ffi::CString;
@@ -28,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{Descriptors, lower};
 use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
 use crate::record::{ProcessIdentity, START_SOCKET};
+use crate::resctrl::RdtRecord;
 use crate::state::Status;
 use crate::sys::spawn;
 
@@ -37,6 +39,10 @@ pub(crate) trait Host {
     fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()>;
     /// Remembers that the cgroup is the container's own, made for it.
     fn keep_cgroup(&mut self, cgroup: &Cgroup);
+    /// Saves what the container has of resctrl, before it has it.
+    fn keep_rdt(&mut self, _record: &RdtRecord) -> Result<()> {
+        Ok(())
+    }
     /// Saves the configuration for later commands.
     fn save_config(&mut self) -> Result<()>;
     /// The state document for a hook that the parent runs.
@@ -81,6 +87,7 @@ pub(crate) struct Launched {
 pub(crate) struct Launch<'a> {
     plan: &'a Plan,
     cgroup: Option<Cgroup>,
+    rdt: Option<RdtRecord>,
     /// What the kernel had killed in the cgroup for lack of memory before this walk.
     killed_before: u64,
     descriptors: Descriptors,
@@ -96,6 +103,7 @@ impl<'a> Launch<'a> {
         Self {
             plan,
             cgroup: None,
+            rdt: None,
             killed_before: 0,
             descriptors,
             init: None,
@@ -134,6 +142,14 @@ impl<'a> Launch<'a> {
             ParentStep::Limit { write } => self.limit(write),
             ParentStep::DeviceRules { .. } => self.device_rules(),
             ParentStep::DelegateCgroup { uid } => self.delegate(*uid),
+            ParentStep::RdtGroup { group, make } => self.rdt_group(group, *make, host),
+            ParentStep::RdtSchemata { group, own, lines } => self.rdt_schemata(group, *own, lines),
+            ParentStep::RdtMonitor { group } => self.rdt_monitor(group, host),
+            ParentStep::RdtTasks {
+                group,
+                monitor,
+                may_lack,
+            } => self.rdt_tasks(group, monitor.as_deref(), *may_lack),
             ParentStep::OpenCgroup { .. } => {
                 self.cgroup = host.cgroup();
                 self.killed_before = self.memory_kills();

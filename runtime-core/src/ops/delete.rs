@@ -97,6 +97,9 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
             remove_when_empty(&directory.path(), deadline);
         }
     }
+    if let Some(rdt) = &record.rdt {
+        crate::resctrl::remove(rdt)?;
+    }
     dir.remove()?;
     let mut deleted = Deleted::default();
     for hook in &record.poststop {

@@ -201,6 +201,10 @@ impl Entry<'_> {
         let ProcessIdentity { pid, start_time } = self.init;
         let cgroup = self.cgroup.as_ref();
         Ok(ExecPlanRequest {
+            rdt: record
+                .rdt
+                .as_ref()
+                .map(|rdt| (rdt.group.clone(), rdt.monitor.clone())),
             cgroup: cgroup.map_or_else(Vec::new, |cgroup| cgroup.directories.clone()),
             stdio: super::given(&request.stdio),
             console_socket: super::console_socket(Some(&request.process), &request.terminal)?,

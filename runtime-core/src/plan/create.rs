@@ -9,6 +9,7 @@ use super::labels::Labels;
 use super::mounts::Mounts;
 use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
+use super::rdt::RdtPlan;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, delegation, devices, hooks, laws, net_devices};
 use crate::cgroup;
@@ -115,6 +116,7 @@ impl Plan {
             .transpose()?;
         warnings.extend(filter.iter().flat_map(|filter: &Filter| filter.warnings.clone()));
         let cgroup = plan_cgroup(loaded, facts, request, &mut warnings)?;
+        let rdt = RdtPlan::of(linux, &request.id, facts)?;
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
         let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
         let given = Given::at_create(request, linux);
@@ -135,6 +137,9 @@ impl Plan {
             make_cgroup(&mut schedule, cgroup);
             delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
+        if let Some(rdt) = &rdt {
+            rdt.make(&mut schedule);
+        }
         namespaces.open(&mut schedule);
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
@@ -142,6 +147,9 @@ impl Plan {
         namespaces.enter(&mut schedule, |schedule| program.oom_score(schedule));
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
+        }
+        if let Some(rdt) = &rdt {
+            rdt.join(&mut schedule);
         }
         namespaces.enter_cgroup(&mut schedule);
         program.stdio(&mut schedule);
@@ -188,6 +196,7 @@ impl Plan {
             lines: schedule.lines,
             warnings,
             cgroup,
+            rdt,
         };
         plan.keep_descriptors();
         laws::check(&plan).map_err(|broken| Error::new(ErrorKind::Internal, broken))?;
