@@ -7,6 +7,7 @@ mod devices;
 mod hook;
 mod identity;
 mod kill;
+mod labels;
 mod lifecycle;
 mod mount_options;
 mod mount_places;
@@ -18,7 +19,7 @@ mod stdio;
 use crate::args::Args;
 use crate::suite::{Chapter, Test};
 
-const TOPICS: [(Chapter, &[Test]); 14] = [
+const TOPICS: [(Chapter, &[Test]); 15] = [
     (Chapter::Lifecycle, lifecycle::TESTS),
     (Chapter::Lifecycle, kill::TESTS),
     (Chapter::Lifecycle, commands::TESTS),
@@ -30,6 +31,7 @@ const TOPICS: [(Chapter, &[Test]); 14] = [
     (Chapter::Process, process::TESTS),
     (Chapter::Process, identity::TESTS),
     (Chapter::Process, seccomp::TESTS),
+    (Chapter::Process, labels::TESTS),
     (Chapter::Hook, hook::TESTS),
     (Chapter::Cgroup, cgroup::TESTS),
     (Chapter::Error, bad_input::TESTS),
