@@ -9,6 +9,7 @@ mod identity;
 mod kill;
 mod labels;
 mod lifecycle;
+mod limits;
 mod mount_options;
 mod mount_places;
 mod namespace;
@@ -34,6 +35,7 @@ const TOPICS: [(Chapter, &[Test]); 15] = [
     (Chapter::Process, labels::TESTS),
     (Chapter::Hook, hook::TESTS),
     (Chapter::Cgroup, cgroup::TESTS),
+    (Chapter::Cgroup, limits::TESTS),
     (Chapter::Error, bad_input::TESTS),
 ];
 

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cgroup;
+mod dbus;
 pub mod error;
 pub mod facts;
 mod id;

@@ -18,6 +18,8 @@ pub enum CgroupDriver {
     /// By writing to the cgroup filesystems.
     #[default]
     Cgroupfs,
+    /// As scopes of systemd: of the system's for root, of a user's own for others.
+    Systemd,
     /// Not at all: the container stays in the caller's cgroups, and limits in the configuration are an error.
     Disabled,
 }

@@ -138,7 +138,10 @@ fn make_staged(wanted: &Page<'_>, target: Handle) -> Outcome<Fd> {
     let back = files::open(Handle::CWD, c".", open::PATH | open::DIRECTORY, 0, 0)?;
     let parameters = mounts::open_filesystem(c"tmpfs")?;
     mounts::create(parameters.at())?;
-    let stage = mounts::mount(parameters.at(), attribute::NO_SUID | attribute::NO_DEV | attribute::NO_EXEC)?;
+    let stage = mounts::mount(
+        parameters.at(),
+        attribute::NO_SUID | attribute::NO_DEV | attribute::NO_EXEC,
+    )?;
     mounts::attach(stage.at(), target)?;
     mounts::set_propagation(stage.at(), mounts::PRIVATE)?;
     let made = mount_in(stage.at(), wanted);

@@ -13,12 +13,14 @@ use crate::nodes::{self, Node};
 use crate::report::Report;
 use crate::start;
 use crate::sys::identity::{Scheduling, Sets};
-use crate::sys::{Fd, Handle, identity, process};
+use crate::sys::{Fd, Handle, fd, identity, process};
 use crate::terminal::{self, Console};
 use crate::text::Path;
 use crate::{labels, namespaces, root, settings, stdio};
 
 const CLONE_NEWUSER: u32 = 0x1000_0000;
+/// More descriptors than init has open at any time beside those that it was given.
+const OWN: u32 = 64;
 
 /// What the steps leave for one another.
 struct Init {
@@ -39,6 +41,8 @@ struct Init {
     place: Option<FdList<'static>>,
     filter: Option<Filter<'static>>,
     program: Option<Path>,
+    /// All steps.
+    code: Program<'static>,
 }
 
 /// Runs the program; it ends with the execution of the container's own.
@@ -55,6 +59,7 @@ pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
         place: None,
         filter: None,
         program: None,
+        code: program,
     };
     let mut steps = program.steps().peekable();
     while let Some(step) = steps.next() {
@@ -100,6 +105,7 @@ impl Init {
             | Step::BecomeRoot { .. }
             | Step::EnterTime { .. }
             | Step::JoinCgroup { .. }
+            | Step::AllCpus {}
             | Step::WriteSelf { .. } => self.isolate(step),
             Step::Propagation { .. }
             | Step::OpenRoot { .. }
@@ -187,6 +193,11 @@ impl Init {
             }
             Step::EnterTime { offsets } => namespaces::enter_time(offsets, !self.joined),
             Step::JoinCgroup { tasks } => namespaces::join_cgroup(tasks),
+            Step::AllCpus {} => {
+                // Whoever bounds its children's CPUs by a filter instead of a cgroup keeps them where they are.
+                let _ = identity::use_all_cpus();
+                Ok(())
+            }
             Step::WriteSelf { path, value } => settings::write_self(path, value),
             _ => Err(Failure::malformed()),
         }
@@ -311,7 +322,11 @@ impl Init {
                 self.masks = Some(masks::prepare(label)?);
                 Ok(())
             }
-            Step::LabelFile { path, label, may_fail } => labels::set_on_file(root?, path, label, may_fail),
+            Step::LabelFile {
+                path,
+                label,
+                may_fail,
+            } => labels::set_on_file(root?, path, label, may_fail),
             Step::Mask { path } => {
                 let root = root?;
                 self.masks
@@ -482,11 +497,38 @@ impl Init {
             self.filter = Some(filter);
             return Ok(());
         }
+        self.close_before_filter()?;
         exec::load(&filter, &self.report)
     }
 
     fn proc(&self) -> Outcome<Handle> {
         self.proc.as_ref().map(Fd::at).ok_or(Failure::malformed())
+    }
+
+    /// Later closing may be refused by the filter, so that what no later step names is closed here.
+    #[inline(never)]
+    fn close_before_filter(&mut self) -> Outcome {
+        (self.root, self.masks, self.proc, self.borrowed) = (None, None, None, None);
+        let (mut listener, mut placed) = (-1, None);
+        for (_, step) in self.code.steps().flatten() {
+            match step {
+                Step::WaitStart { listener: fd } => listener = fd,
+                Step::PlaceFds { fds } => placed = Some(fds),
+                _ => {}
+            }
+        }
+        let report = self.report.socket().number();
+        namespaces::close_all_but(&[report, listener], placed)?;
+        let numbers = placed.iter().flat_map(FdList::iter).chain([report, listener]);
+        let highest = numbers.max().unwrap_or(0).max(0).cast_unsigned();
+        let count = placed.map_or(0, |fds| u32::try_from(fds.len()).unwrap_or(u32::MAX));
+        // A new descriptor has the lowest number that is free, and the placed ones are moved by their own count.
+        fd::promise_bound(
+            highest
+                .saturating_add(count.saturating_mul(2))
+                .saturating_add(OWN),
+        );
+        Ok(())
     }
 
     fn root(&self) -> Outcome<Handle> {

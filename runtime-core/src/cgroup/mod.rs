@@ -21,6 +21,7 @@ mod oom;
 pub mod path;
 pub mod stats;
 mod subtree;
+pub mod systemd;
 
 pub use change::Change;
 pub use devices::{DeviceFilter, DeviceRules, device_rules};

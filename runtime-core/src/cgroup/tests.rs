@@ -104,6 +104,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let cgroup = Cgroup::open(&CgroupRecord {
             directories: self.paths("").directories,
+            scope: None,
         });
         let killed = cgroup.kill_all();
         for child in &mut self.children {

@@ -4,6 +4,7 @@
 pub mod cgroup;
 pub mod resctrl;
 mod security;
+pub mod systemd;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use cgroup::CgroupFacts;
 use resctrl::ResctrlFacts;
+use systemd::SystemdFacts;
 
 /// The oldest kernel that is supported: the one of RHEL 9, which has openat2, clone3 into a cgroup, mount_setattr and
 /// cgroup.kill.
@@ -45,6 +47,9 @@ pub struct HostFacts {
     pub has_kcore: bool,
     /// The cgroup hierarchies.
     pub cgroup: CgroupFacts,
+    /// The service manager, where it was asked because it is to make cgroups.
+    #[serde(default)]
+    pub systemd: Option<SystemdFacts>,
 }
 
 impl HostFacts {
@@ -71,6 +76,7 @@ impl HostFacts {
             resctrl: ResctrlFacts::gather(),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
+            systemd: None,
         })
     }
 

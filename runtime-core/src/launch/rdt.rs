@@ -102,6 +102,9 @@ mod tests {
         fn hook_state(&self, _: Status, _: i32) -> Vec<u8> {
             Vec::new()
         }
+        fn agent_state(&self, _: i32) -> Vec<u8> {
+            Vec::new()
+        }
         fn bundle(&self) -> &Path {
             Path::new("/")
         }

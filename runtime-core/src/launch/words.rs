@@ -8,8 +8,9 @@ use runtime_core_program::{Call, Frame, detail};
 
 use super::Report;
 
-use crate::error::{Error, ErrorKind, strerror};
+use crate::error::{Error, ErrorKind, strerror, strsignal};
 use crate::plan::{Action, Line, Step};
+use crate::seccomp::{FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV};
 
 /// How much of a hook's output is shown, in bytes, from its end.
 const SHOWN: u64 = 4 << 10;
@@ -161,6 +162,16 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
         Step::MemoryPolicy { .. } if errno == libc::EINVAL => error.with_hint(
             "this machine or the container's cpuset has none of these memory nodes, or its kernel does not know the mode",
         ),
+        Step::Seccomp { flags, .. } if errno == libc::EINVAL && flags & FLAG_WAIT_KILLABLE_RECV != 0 => {
+            error.with_hint("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19")
+        }
+        Step::Seccomp { flags, .. } if errno == libc::EAGAIN && flags & FLAG_NEW_LISTENER != 0 => error
+            .with_hint(
+                "a thread hands the listener out: linux.resources.pids.limit has to leave room for it",
+            ),
+        Step::Seccomp { flags, .. } if errno == libc::EBUSY && flags & FLAG_NEW_LISTENER != 0 => {
+            error.with_hint("a filter with a listener is in force already, and there can be only one")
+        }
         Step::Join { .. } if errno == libc::EPERM => {
             error.with_hint("the namespace belongs to a user namespace that the caller has no power over")
         }
@@ -192,7 +203,7 @@ fn hook(from: &str, path: &str, frame: &Frame, errno: i32, output: Option<OwnedF
         );
     let why = match frame.detail {
         detail::HOOK_EXIT => format!("exit status {}", frame.value),
-        detail::HOOK_SIGNAL => format!("signal {}", frame.value),
+        detail::HOOK_SIGNAL => format!("signal: {}", strsignal(i32::try_from(frame.value).unwrap_or(0))),
         detail::HOOK_TIMEOUT => format!("hook ran past specified timeout of {} s", frame.value),
         _ => format!("exec {path}: {}", strerror(errno)),
     };

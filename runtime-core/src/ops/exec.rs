@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use super::state::document;
 use super::{Container, wait_for_end};
+use crate::cgroup::systemd::{Manager, Scope};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
@@ -102,7 +104,8 @@ impl Container {
 
     fn enter(&self, mut request: ExecRequest) -> Result<Executed> {
         let wrong_state = |message: &str| Err(Error::new(ErrorKind::WrongState, message));
-        match self.status()? {
+        let status = self.status()?;
+        match status {
             Status::Stopped => return wrong_state("cannot exec in a stopped container"),
             Status::Creating => return wrong_state("cannot exec in a container that is being created"),
             Status::Paused if !request.ignore_paused => {
@@ -121,6 +124,7 @@ impl Container {
             container: self,
             rootless: facts.euid != 0 || facts.in_user_namespace,
             init,
+            status,
             cgroup: self.entered_cgroup(&request.sub_cgroups)?,
             prepare: request.prepare_terminal,
             chosen: !request.sub_cgroups.is_empty(),
@@ -187,6 +191,8 @@ fn below(path: &str) -> Result<&Path> {
 struct Entry<'a> {
     container: &'a Container,
     init: ProcessIdentity,
+    /// Of the container.
+    status: Status,
     cgroup: Option<CgroupRecord>,
     prepare: Option<fn(BorrowedFd<'_>) -> Result<()>>,
     /// The caller chose the cgroup: no other one will do.
@@ -196,6 +202,12 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// The scope that systemd may have to move init into: this caller may not be allowed to.
+    fn scope(&self) -> Option<&Scope> {
+        let record = self.cgroup.as_ref().filter(|_| self.may_stay_outside())?;
+        record.scope.as_ref()
+    }
+
     fn plan_request(&self, request: &ExecRequest) -> Result<ExecPlanRequest> {
         let record = &self.container.record;
         let ProcessIdentity { pid, start_time } = self.init;
@@ -206,6 +218,7 @@ impl Entry<'_> {
                 .as_ref()
                 .map(|rdt| (rdt.group.clone(), rdt.monitor.clone())),
             cgroup: cgroup.map_or_else(Vec::new, |cgroup| cgroup.directories.clone()),
+            attach: self.scope().map(|scope| scope.unit.clone()),
             stdio: super::given(&request.stdio),
             console_socket: super::console_socket(Some(&request.process), &request.terminal)?,
             preserve_fds: super::count(&request.preserve_fds)?,
@@ -256,6 +269,11 @@ impl Host for Entry<'_> {
         Vec::new()
     }
 
+    /// The container's state, whose pid is that of its init; the program's own stands beside it.
+    fn agent_state(&self, _pid: i32) -> Vec<u8> {
+        document(&self.container.record, self.status, self.init.pid)
+    }
+
     fn bundle(&self) -> &Path {
         &self.container.record.bundle
     }
@@ -266,6 +284,13 @@ impl Host for Entry<'_> {
 
     fn cgroup(&self) -> Option<Cgroup> {
         self.cgroup.as_ref().map(Cgroup::open)
+    }
+
+    fn attach_to_scope(&mut self, init: i32) -> Result<()> {
+        match self.scope() {
+            Some(scope) => Manager::connect(scope.user)?.attach(scope, init),
+            None => Ok(()),
+        }
     }
 
     /// Where init is now in the unified hierarchy: a container may have moved its processes and have removed or

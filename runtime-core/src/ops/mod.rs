@@ -132,6 +132,7 @@ pub struct Container {
     terminal: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
     warnings: Vec<crate::spec::Warning>,
+    filter_flags: Option<u32>,
 }
 
 impl Container {
@@ -147,6 +148,7 @@ impl Container {
             terminal: None,
             pidfd,
             warnings: Vec::new(),
+            filter_flags: None,
         })
     }
 
@@ -158,6 +160,12 @@ impl Container {
     /// Accepted oddities of the configuration, where this value came from create or run.
     pub fn warnings(&self) -> &[crate::spec::Warning] {
         &self.warnings
+    }
+
+    /// The `SECCOMP_FILTER_FLAG_*` bits of the program's seccomp filter, where this value came from create or run and there
+    /// is one.
+    pub fn filter_flags(&self) -> Option<u32> {
+        self.filter_flags
     }
 
     /// The container's own directory below the state directory.

@@ -1,12 +1,15 @@
 //! start: give the word to a waiting init, hear whether its program runs, run the poststart hooks.
 
+use std::os::fd::OwnedFd;
+
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Container;
 use super::create::poststart;
+use super::state::document;
 use crate::error::{Error, ErrorKind, Result};
-use crate::launch::{Link, await_exec};
+use crate::launch::{Link, follow_exec, hand_over};
 use crate::plan::NO_PROCESS;
 use crate::record::{START_SOCKET, StartLine};
 use crate::state::Status;
@@ -33,16 +36,7 @@ impl Container {
         }
         let link = self.connect()?;
         link.go(None)?;
-        let lines = &self.record.start;
-        await_exec(
-            |number| {
-                lines
-                    .iter()
-                    .find(|line| line.number == number)
-                    .map(StartLine::line)
-            },
-            &link,
-        )?;
+        self.follow(&link)?;
         self.record.status = Status::Running;
         self.dir.save(&self.record)?;
         self.dir.unlink(START_SOCKET)?;
@@ -51,6 +45,29 @@ impl Container {
                 let _ = super::kill::end(pidfd);
             }
         })
+    }
+
+    /// The lines of the schedule behind the wait for start.
+    fn follow(&self, link: &Link) -> Result<()> {
+        let lines = &self.record.start;
+        let line = |number| {
+            let found = lines.iter().find(|line| line.number == number);
+            found.map(StartLine::line)
+        };
+        let listener = |listener: OwnedFd| {
+            let pid = self.record.init.map_or(0, |init| init.pid);
+            let agent = lines.iter().find_map(StartLine::agent);
+            let agent =
+                agent.ok_or_else(|| Error::new(ErrorKind::Internal, "nobody is named for the listener"))?;
+            let state = document(&self.record, Status::Created, pid);
+            hand_over(agent, listener, pid, &state).inspect_err(|_| {
+                // Nobody would ever answer it.
+                if let Some(pidfd) = &self.pidfd {
+                    let _ = super::kill::end(pidfd);
+                }
+            })
+        };
+        follow_exec(line, link, false, listener)
     }
 
     fn connect(&self) -> Result<Link> {

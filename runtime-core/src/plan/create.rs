@@ -12,7 +12,7 @@ use super::process::{Given, Program};
 use super::rdt::RdtPlan;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, delegation, devices, hooks, laws, net_devices};
-use crate::cgroup;
+use crate::cgroup::{self, systemd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::facts::cgroup::HierarchyKind;
@@ -133,7 +133,8 @@ impl Plan {
             },
             "(crash rule)",
         );
-        if let Some(cgroup) = &cgroup {
+        let scope = cgroup.as_ref().filter(|cgroup| cgroup.scope.is_some());
+        if let (Some(cgroup), None) = (&cgroup, scope) {
             make_cgroup(&mut schedule, cgroup);
             delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
@@ -144,13 +145,22 @@ impl Plan {
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
         }
-        namespaces.enter(&mut schedule, |schedule| program.oom_score(schedule));
+        namespaces.enter(&mut schedule, |schedule| {
+            if let Some(cgroup) = scope {
+                start_scope(schedule, cgroup, |schedule| {
+                    delegation::delegate(schedule, spec, facts, &namespaces);
+                });
+            }
+            program.oom_score(schedule);
+        });
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
         if let Some(rdt) = &rdt {
             rdt.join(&mut schedule);
         }
+        // Which CPUs the caller happens to run on is no limit of the container; its cgroup is.
+        schedule.init(Step::AllCpus {}, "(create)");
         namespaces.enter_cgroup(&mut schedule);
         program.stdio(&mut schedule);
 
@@ -246,19 +256,13 @@ fn plan_cgroup(
             None => Ok(None),
         };
     }
-    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
     let limits = resources
         .map(|resources| cgroup::limits(resources, &facts.cgroup))
         .transpose()?;
     let (writes, notes) = limits
         .map(|limits| (limits.writes, limits.warnings))
         .unwrap_or_default();
-    warnings.extend(
-        notes
-            .into_iter()
-            .map(|note| crate::spec::Warning::new("linux.resources", note)),
-    );
+    warnings.extend(notes);
     let rules = resources
         .and_then(|resources| resources.devices().as_deref())
         .unwrap_or_default();
@@ -266,7 +270,18 @@ fn plan_cgroup(
         .and_then(|linux| linux.devices().as_deref())
         .unwrap_or_default();
     let devices = cgroup::devices::device_rules(rules, nodes)?;
+    warnings.extend(cgroup::devices::access_warnings(rules));
+    let (scope, paths, writes) = if request.driver == CgroupDriver::Systemd {
+        let id = request.id.as_str();
+        let (scope, paths, writes) = systemd::plan(&loaded.spec, id, facts, &writes, &devices)?;
+        (Some(scope), paths, writes)
+    } else {
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
+        (None, paths, writes)
+    };
     Ok(Some(CgroupPlan {
+        scope,
         paths,
         writes,
         devices,
@@ -282,6 +297,27 @@ fn make_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
         .map(|directory| directory.path().to_string_lossy().into_owned())
         .collect();
     schedule.parent(ParentStep::MakeCgroup { directories }, "linux.cgroupsPath");
+    fill_cgroup(schedule, cgroup);
+}
+
+/// A scope is made around a process: init waits in it, before anything of the container exists, until its limits are
+/// there.
+fn start_scope(schedule: &mut Schedule, cgroup: &CgroupPlan, delegate: impl FnOnce(&mut Schedule)) {
+    let Some(plan) = &cgroup.scope else { return };
+    let field = "linux.cgroupsPath";
+    schedule.init(Step::Sync {}, field);
+    let start = ParentStep::StartScope {
+        unit: plan.scope.unit.clone(),
+        slice: plan.scope.slice.clone(),
+        properties: plan.properties.iter().map(ToString::to_string).collect(),
+    };
+    schedule.parent(start, field);
+    fill_cgroup(schedule, cgroup);
+    delegate(schedule);
+    schedule.parent(ParentStep::Release, field);
+}
+
+fn fill_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
     for write in cgroup.writes.iter().filter(|write| !write.admits_nobody()) {
         limit(schedule, write);
     }

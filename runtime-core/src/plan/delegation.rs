@@ -79,6 +79,7 @@ mod tests {
             apparmor: false,
             selinux: false,
             resctrl: None,
+            systemd: None,
             has_kcore: true,
             cgroup,
         }

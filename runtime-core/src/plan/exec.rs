@@ -45,6 +45,8 @@ pub struct ExecPlanRequest {
     pub rdt: Option<(PathBuf, Option<PathBuf>)>,
     /// The directories of the cgroup to enter.
     pub cgroup: Vec<Directory>,
+    /// The unit that systemd has to move init into, for a caller whom the kernel may forbid to do so.
+    pub attach: Option<String>,
     /// Which of the three standard descriptors the caller provides.
     pub stdio: [bool; 3],
     /// The socket that gets the terminal's master; None: the caller keeps it.
@@ -73,6 +75,7 @@ impl ExecPlanRequest {
             rootfs: rootfs.into(),
             rdt: None,
             cgroup: Vec::new(),
+            attach: None,
             stdio: [false; 3],
             console_socket: None,
             preserve_fds: 0,
@@ -132,6 +135,13 @@ impl Plan {
         open(&mut schedule, &namespaces, request);
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "(exec)");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+        if let Some(unit) = request.attach.clone() {
+            // Before init has a sibling, which would stay outside.
+            schedule.barrier(
+                "(exec)",
+                [(ParentStep::AttachToScope { unit }, "(exec)".to_owned())],
+            );
+        }
         match process.oom_score_adj() {
             // The sibling behind Fork has the score only if it was set before.
             Some(value) if namespaces.parent_sets_limits() => {
@@ -344,6 +354,10 @@ impl Affinity {
     /// its first moment, so that the cgroup's CPUs bound this set too.
     fn initial(&self, schedule: &mut Schedule) {
         set_cpus(schedule, self.initial.as_ref(), "process.execCPUAffinity.initial");
+        if self.initial.is_none() {
+            // Which CPUs the caller happens to run on is no limit of the program.
+            schedule.init(Step::AllCpus {}, "(exec)");
+        }
     }
 
     fn last(&self, schedule: &mut Schedule) {

@@ -18,6 +18,7 @@ fn facts(privileged: bool) -> HostFacts {
         selinux: false,
         resctrl: None,
         has_kcore: true,
+        systemd: None,
         cgroup: crate::facts::cgroup::CgroupFacts {
             mode: crate::facts::cgroup::CgroupMode::V2,
             hierarchies: Vec::new(),

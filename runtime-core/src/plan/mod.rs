@@ -36,12 +36,15 @@ pub use namespaces::IdMap;
 pub use rdt::RdtPlan;
 pub use schedule::{Action, FdName, LentIdMap, Line, ParentStep, Step};
 
+use crate::cgroup::systemd::ScopePlan;
 use crate::cgroup::{CgroupPaths, DeviceRules, Write};
 use crate::spec::Warning;
 
 /// How the container's cgroup is made.
 #[derive(Debug, Clone)]
 pub struct CgroupPlan {
+    /// The scope of systemd that it is; None: it is made by directories.
+    pub scope: Option<ScopePlan>,
     /// Its directory in every hierarchy.
     pub paths: CgroupPaths,
     /// What is written there, in order.

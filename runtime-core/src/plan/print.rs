@@ -9,6 +9,7 @@ use serde::ser::{SerializeMap, Serializer};
 use super::Plan;
 use super::namespaces::name_of;
 use super::schedule::{Action, FdName, Line, ParentStep, Step};
+use crate::seccomp::FLAG_NEW_LISTENER;
 
 impl Plan {
     /// One line of text for each step: number, actor, what it does, where that comes from; then the warnings.
@@ -150,6 +151,16 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
     match step {
         ParentStep::SaveRecord { status } => write!(f, "save record {:?}", status.as_str()),
         ParentStep::MakeCgroup { directories } => write!(f, "create cgroup {}", directories.join(" ")),
+        ParentStep::StartScope {
+            unit,
+            slice,
+            properties,
+        } => write!(
+            f,
+            "start scope {unit} in {slice} around init: {}",
+            properties.join(" ")
+        ),
+        ParentStep::AttachToScope { unit } => write!(f, "move init into {unit}, if it is not in it"),
         ParentStep::Limit { write } => write!(f, "limit {}={}", write.file, write.value),
         ParentStep::DeviceRules { rules } => write!(f, "{} device rules", rules.len()),
         ParentStep::DelegateCgroup { uid } => write!(f, "give the cgroup to user {uid}"),
@@ -217,6 +228,7 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
         ParentStep::OomScore { value } => write!(f, "set oom_score_adj {value}"),
         ParentStep::Rlimit { name, soft, hard, .. } => write!(f, "set {name} {soft}:{hard}"),
         ParentStep::Affinity { cpus } => write!(f, "run on the CPUs {cpus:?} only"),
+        ParentStep::PassListener { agent } => write!(f, "send the listener to {}", agent.socket),
         ParentStep::AwaitExec => f.write_str("wait until the program runs"),
         ParentStep::PassTerminal { socket: Some(socket) } => write!(f, "send the terminal to {socket}"),
         ParentStep::PassTerminal { socket: None } => f.write_str("give the terminal to the caller"),
@@ -262,6 +274,7 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             tasks: FdName::RdtMonitor,
         } => f.write_str("join the resctrl group that measures"),
         Step::JoinCgroup { .. } => f.write_str("join no cgroup"),
+        Step::AllCpus {} => f.write_str("run on all CPUs of the cgroup"),
         Step::WriteSelf { path, value } => write!(f, "write {:?} to {path}", String::from_utf8_lossy(value)),
         Step::Propagation { path, flags } => write!(f, "make {path} {}", propagation(*flags)),
         Step::OpenRoot { path, clone, .. } => {
@@ -382,7 +395,14 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Capabilities { effective, .. } => write!(f, "keep the capabilities {effective:#x}"),
         Step::FindProgram { name, .. } => write!(f, "find {name}"),
         Step::WaitStart { .. } => f.write_str("report created; wait for start"),
-        Step::Seccomp { filter, .. } => write!(f, "load seccomp ({} instructions)", filter.len() / 8),
+        Step::Seccomp { filter, flags } => {
+            let listener = if *flags & FLAG_NEW_LISTENER == 0 {
+                ""
+            } else {
+                ", with a listener"
+            };
+            write!(f, "load seccomp ({} instructions{listener})", filter.len() / 8)
+        }
         Step::Exec { args, .. } => write!(f, "execve {}", list(args)),
     }
 }

@@ -407,6 +407,10 @@ impl<'a> Program<'a> {
                 },
                 "linux.seccomp",
             );
+            if let Some(agent) = &filter.agent {
+                let agent = agent.clone();
+                schedule.parent(ParentStep::PassListener { agent }, "linux.seccomp.listenerPath");
+            }
         }
     }
 

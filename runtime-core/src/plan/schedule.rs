@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::hooks::PlannedHook;
 use super::namespaces::IdMap;
 use crate::cgroup::Write;
+use crate::seccomp::Agent;
 use crate::state::Status;
 
 /// A descriptor that init will inherit, named before it exists.
@@ -60,6 +61,21 @@ pub enum ParentStep {
     MakeCgroup {
         /// Its directories, by hierarchy.
         directories: Vec<String>,
+    },
+    /// Let systemd make the container's cgroup around init.
+    StartScope {
+        /// Its name.
+        unit: String,
+        /// The slice that it is in.
+        slice: String,
+        /// Its properties, as `MemoryMax=uint64 1048576`.
+        properties: Vec<String>,
+    },
+    /// Let systemd move init into the cgroup of a container that exists, where the kernel did not let the caller start it
+    /// there.
+    AttachToScope {
+        /// The unit's name.
+        unit: String,
     },
     /// Write one value into the cgroup.
     Limit {
@@ -197,6 +213,12 @@ pub enum ParentStep {
     PassTerminal {
         /// Path of the socket.
         socket: Option<String>,
+    },
+    /// Take the listener of the filter that init has loaded and pass it on to the agent. Behind the wait for start this is
+    /// done by the process that starts.
+    PassListener {
+        /// Who gets it.
+        agent: Agent,
     },
     /// Wait until the program runs.
     AwaitExec,

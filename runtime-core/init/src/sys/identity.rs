@@ -201,6 +201,13 @@ pub(crate) fn set_scheduling(scheduling: &Scheduling) -> Outcome {
     unsafe { invoke!(SchedSetattr, SCHED_SETATTR, 0u32, &raw const scheduling, 0u32) }.map(drop)
 }
 
+/// The mask has room for more CPUs than any kernel is built for (8192); what a machine lacks the kernel leaves out.
+pub(crate) fn use_all_cpus() -> Outcome {
+    let mask = [u64::MAX; 128];
+    // SAFETY: the kernel reads at most as many bytes as it is told, which is the size of the mask.
+    unsafe { invoke!(Affinity, SCHED_SETAFFINITY, 0u32, size_of_val(&mask), mask.as_ptr()) }.map(drop)
+}
+
 pub(crate) fn set_io_priority(value: u32) -> Outcome {
     // SAFETY: the call takes numbers.
     unsafe { invoke!(IoprioSet, IOPRIO_SET, IOPRIO_WHO_PROCESS, 0u32, value) }.map(drop)
@@ -213,7 +220,11 @@ pub(crate) fn set_personality(persona: u64) -> Outcome {
 
 /// The policy for memory of this process; `nodes` is a bit mask in whole words.
 pub(crate) fn set_memory_policy(mode: u32, nodes: &[u8]) -> Outcome {
-    let mask = if nodes.is_empty() { core::ptr::null() } else { nodes.as_ptr() };
+    let mask = if nodes.is_empty() {
+        core::ptr::null()
+    } else {
+        nodes.as_ptr()
+    };
     // The kernel counts the bits from one (get_nodes of mm/mempolicy.c).
     let bits = if nodes.is_empty() { 0 } else { nodes.len() * 8 + 1 };
     // SAFETY: the kernel reads `bits` - 1 bits by copy_from_user, no more than the slice has; without a mask none.

@@ -450,3 +450,21 @@ fn a_default_is_turned_off_by_denying_its_devices_by_name() {
     assert_eq!(of_default(no_nodes.clone(), "b *:*"), None);
     assert_eq!(of_default(no_nodes, "c *:*").as_deref(), Some("m"));
 }
+
+#[test]
+fn the_letter_a_is_no_access_and_is_told() {
+    let value = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwa"}]);
+    assert_eq!(bare(value.clone()).rules[1].access.to_string(), "rw");
+    let rules: Vec<LinuxDeviceCgroup> = serde_json::from_value(value).unwrap();
+    let warnings = access_warnings(&rules);
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].field, "linux.resources.devices[1].access");
+    // Alone it is no access at all.
+    let alone: Vec<LinuxDeviceCgroup> =
+        serde_json::from_value(json!([{"allow": true, "access": "a"}])).unwrap();
+    let error = device_rules(&alone, &[]).unwrap_err();
+    assert!(
+        error.to_string().contains("device access cannot be empty"),
+        "{error}"
+    );
+}

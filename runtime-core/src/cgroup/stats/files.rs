@@ -12,6 +12,7 @@ use super::{Pressure, PressureTimes};
 use crate::cgroup::dir;
 use crate::cgroup::fs::Group;
 use crate::error::{Error, ErrorKind, Result};
+use crate::spec::numbers;
 
 /// The files of one group.
 pub(super) struct Files<'a> {
@@ -95,7 +96,11 @@ impl<'a> Files<'a> {
     /// A list of CPUs or nodes, each by its number.
     pub(super) fn list(&self, file: &str) -> Result<Vec<u16>> {
         let text = self.text(file)?.unwrap_or_default();
-        expand(&text).ok_or_else(|| self.odd(file, &text))
+        let list = numbers::parse(text.trim(), 1 << 16).ok_or_else(|| self.odd(file, &text))?;
+        Ok(list
+            .into_iter()
+            .filter_map(|number| u16::try_from(number).ok())
+            .collect())
     }
 
     /// Pressure stall information.
@@ -112,21 +117,6 @@ impl<'a> Files<'a> {
         let message = format!("{}: unexpected content {found:?}", path.display());
         Error::new(ErrorKind::System, message)
     }
-}
-
-/// `0-3,7` to numbers; nothing for nothing.
-pub(super) fn expand(text: &str) -> Option<Vec<u16>> {
-    let mut numbers = Vec::new();
-    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
-        match part.split_once('-') {
-            None => numbers.push(part.parse().ok()?),
-            Some((from, to)) => {
-                let range = from.parse::<u16>().ok()?..=to.parse().ok()?;
-                numbers.extend(range);
-            }
-        }
-    }
-    Some(numbers)
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and a line `full`, which not every kernel has for the processor.

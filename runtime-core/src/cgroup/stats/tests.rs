@@ -2,14 +2,11 @@
 
 use serde_json::json;
 
-use super::files::{expand, pressure};
+use super::files::pressure;
 use super::*;
 
 #[test]
-fn lists_and_pressure() {
-    assert_eq!(expand("0-2,5\n"), Some(vec![0, 1, 2, 5]));
-    assert_eq!(expand("\n"), Some(vec![]));
-    assert_eq!(expand("0-x"), None);
+fn pressure_stall_information() {
     let text =
         "some avg10=1.50 avg60=2.00 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.25 total=5\n";
     let found = pressure(text).unwrap();

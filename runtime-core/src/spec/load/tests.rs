@@ -142,6 +142,43 @@ fn unknown_fields_are_warnings_with_their_path() {
 }
 
 #[test]
+fn names_in_another_case_are_known_and_told() {
+    let document = with("linux.resources.CPU", json!({"Cpus": "0", "shares": 5, "x": 1}));
+    assert_eq!(
+        warnings(&document),
+        [
+            "linux.resources.CPU: the field is spelled \"cpu\"",
+            "linux.resources.cpu.x: unknown field, ignored",
+            "linux.resources.cpu.Cpus: the field is spelled \"cpus\"",
+        ]
+    );
+    let resources = |document: &Value| {
+        load(document)
+            .unwrap()
+            .spec
+            .linux()
+            .clone()
+            .unwrap()
+            .resources()
+            .clone()
+            .unwrap()
+    };
+    let cpu = resources(&document).cpu().clone().unwrap();
+    assert_eq!((cpu.cpus().as_deref(), cpu.shares()), (Some("0"), Some(5)));
+    // The right spelling has the last word, and objects come together.
+    let mut document = with("linux.resources.cpu", json!({"shares": 7}));
+    document["linux"]["resources"]["CPU"] = json!({"shares": 9, "quota": 3});
+    document["linux"]["resources"]["hugepageLimits"] = json!([{"pagesize": "2MB", "limit": 1}]);
+    let resources = resources(&document);
+    let cpu = resources.cpu().clone().unwrap();
+    assert_eq!((cpu.shares(), cpu.quota()), (Some(7), Some(3)));
+    assert_eq!(
+        resources.hugepage_limits().as_ref().unwrap()[0].page_size(),
+        "2MB"
+    );
+}
+
+#[test]
 fn unknown_capabilities_are_warnings_and_the_known_ones_stay() {
     let document = with(
         "process.capabilities.bounding",
