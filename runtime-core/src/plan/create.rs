@@ -9,6 +9,7 @@ use super::labels::Labels;
 use super::mounts::Mounts;
 use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
+use super::rdt::RdtPlan;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{Plan, cgroup, delegation, devices, hooks, laws, net_devices};
 use crate::error::{Error, ErrorKind, Result};
@@ -113,6 +114,7 @@ impl Plan {
             .transpose()?;
         warnings.extend(filter.iter().flat_map(|filter: &Filter| filter.warnings.clone()));
         let cgroup = cgroup::plan(loaded, facts, request, &mut warnings)?;
+        let rdt = RdtPlan::of(linux, &request.id, facts)?;
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
         let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
         let given = Given::at_create(request, linux);
@@ -134,6 +136,9 @@ impl Plan {
             cgroup::make(&mut schedule, cgroup);
             delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
+        if let Some(rdt) = &rdt {
+            rdt.make(&mut schedule);
+        }
         namespaces.open(&mut schedule);
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
@@ -148,6 +153,9 @@ impl Plan {
         });
         if let Some(cgroup) = &cgroup {
             cgroup::join(&mut schedule, cgroup);
+        }
+        if let Some(rdt) = &rdt {
+            rdt.join(&mut schedule);
         }
         // Which CPUs the caller happens to run on is no limit of the container; its cgroup is.
         schedule.init(Step::AllCpus {}, "(create)");
@@ -196,6 +204,7 @@ impl Plan {
             lines: schedule.lines,
             warnings,
             cgroup,
+            rdt,
         };
         plan.keep_descriptors();
         laws::check(&plan).map_err(|broken| Error::new(ErrorKind::Internal, broken))?;
