@@ -20,7 +20,7 @@ mod stdio;
 use crate::args::Args;
 use crate::suite::{Chapter, Test};
 
-const TOPICS: [(Chapter, &[Test]); 15] = [
+const TOPICS: [(Chapter, &[Test]); 16] = [
     (Chapter::Lifecycle, lifecycle::TESTS),
     (Chapter::Lifecycle, kill::TESTS),
     (Chapter::Lifecycle, commands::TESTS),
