@@ -160,11 +160,12 @@ fn default_profiles_of_the_engines_get_libseccomps_verdicts() {
             let all = architectures.as_array().unwrap().len() == 3;
             profile["architectures"] = architectures;
             let profile = super::profile(profile.clone());
+            assert_eq!(compile(&profile).unwrap().warnings, [], "{path:?}");
             for abi in ABIS {
                 if all || abi.0 == ScmpArch::X8664 {
                     let tally =
                         compare_with_library(&profile, abi).unwrap_or_else(|why| panic!("{path:?}: {why}"));
-                    assert!(tally.compared > 3_000, "{path:?}: {}", tally.compared);
+                    assert!(tally.compared > 1_000, "{path:?}: {}", tally.compared);
                     assert_eq!(tally.ambiguous, 0, "{path:?}");
                 } else {
                     killed_elsewhere(&profile, abi);
@@ -238,33 +239,33 @@ fn foreign_architectures_get_libseccomps_verdicts() {
     let profile = profile(value);
     for abi in [(ScmpArch::Aarch64, AARCH64, 0), (ScmpArch::Arm, 0x4000_0028, 0)] {
         let tally = compare_with_library(&profile, abi).unwrap();
-        assert!(tally.compared > 3_000);
+        assert!(tally.compared > 1_000);
     }
 }
 
-/// Every name that both tables know has one number, and what the library does not know is in ours.
+/// Every name that the library knows is in our table, with the same numbers; beyond that there are only newer calls.
 #[test]
 fn the_tables_agree() {
-    let (mut recent, mut direct) = (0, 0);
-    for (library, ..) in ABIS {
-        for (name, numbers) in numbers(library) {
-            match names::meaning(&name, abi_of(library)) {
-                names::Meaning::Call(number) => assert_eq!(numbers, [(number, None)], "{name}"),
-                names::Meaning::Multiplexed {
-                    number,
-                    through,
-                    function,
-                } => {
-                    direct += usize::from(number.is_some());
-                    let number = number.map(|number| (number, None));
-                    let expected: Vec<_> = number
-                        .into_iter()
-                        .chain([(through, Some(function.into()))])
-                        .collect();
-                    assert_eq!(numbers, expected, "{name}");
-                }
-                other => panic!("{name} is {other:?}"),
-            }
+    assert!(calls::CALLS.is_sorted_by(|one, next| one.0 < next.0));
+    let all = ABIS.iter().map(|(library, ..)| *library);
+    for library in all.chain([ScmpArch::Aarch64, ScmpArch::Arm]) {
+        let known = numbers(library);
+        for (name, numbers) in &known {
+            assert_eq!(meant(name, library), *numbers, "{name} on {library:?}");
+        }
+        for (name, _) in &calls::CALLS {
+            let ours = meant(name, library);
+            let found = ScmpSyscall::from_name_by_arch(name, library).map(|found| found.as_raw_syscall());
+            // Some calls came to one architecture first.
+            let newer = match found {
+                Err(_) => true,
+                Ok(number) => number < 0 && ours.iter().all(|(number, _)| *number & !X32_BIT > 450),
+            };
+            let big = ours.iter().any(|(number, _)| *number & !X32_BIT >= 1024);
+            assert!(
+                newer || big || ours == known.get(*name).cloned().unwrap_or_default(),
+                "{name}"
+            );
         }
     }
     for (name, number) in [
@@ -278,14 +279,33 @@ fn the_tables_agree() {
             names::meaning(name, Abi::X32),
             names::Meaning::Call(number | X32_BIT)
         );
-        recent += 1;
     }
     assert_eq!(names::meaning("uretprobe", Abi::Aarch64), names::Meaning::Absent);
+    assert_eq!(
+        names::meaning("riscv_hwprobe", Abi::X86_64),
+        names::Meaning::Absent
+    );
     assert_eq!(
         names::meaning("no_such_call", Abi::X86_64),
         names::Meaning::Unknown
     );
-    assert_eq!((recent, direct), (4, 27));
+}
+
+/// Our numbers in the form of the library's.
+fn meant(name: &str, library: ScmpArch) -> Vec<(u32, Option<u64>)> {
+    match names::meaning(name, abi_of(library)) {
+        names::Meaning::Call(number) => vec![(number, None)],
+        names::Meaning::Multiplexed {
+            number,
+            through,
+            function,
+        } => {
+            let number = number.map(|number| (number, None));
+            let through = (through, Some(u64::from(function)));
+            number.into_iter().chain([through]).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whether two conditions, of one rule or of two, order one argument of one call: libseccomp 2.5 merges their comparisons
