@@ -2,8 +2,9 @@
 //! what the profile asks.
 //!
 //! Three differences are meant, and the tests say where each holds: calls newer than the profile get ENOSYS (as in
-//! runc); calls that the library does not know yet are known here; and where rules with different actions hold for one
-//! call the library follows an order of its own, or, where two of them order one argument, is wrong.
+//! runc); calls that the library does not know yet are known here; and where a call has several rules with conditions the
+//! library, which merges them into one tree, follows an order of its own or is wrong: then ours must be what the
+//! profile says, read by itself. For the engines' profiles there is no such difference.
 
 use super::*;
 
@@ -28,6 +29,8 @@ struct Tally {
     ambiguous: usize,
     /// The library does not know the call.
     newer: usize,
+    /// The library is wrong about several rules for one call: ours is what the profile says.
+    contradicted: usize,
 }
 
 /// Compares on one architecture; `Err` names the first difference.
@@ -56,6 +59,7 @@ fn compare_with_library(
         compared: 0,
         ambiguous: 0,
         newer: 0,
+        contradicted: 0,
     };
     let edges = [base + 4095, base + 0x0fff_ffff, base | 0x3fff_ffff];
     for number in (base..base + 1024).chain(edges) {
@@ -79,7 +83,11 @@ fn compare_with_library(
                 tally.compared += 1;
                 run(theirs.as_deref().unwrap_or_default(), &call)
             };
-            if ours != expected {
+            // The library merges the conditions of several rules into one tree, and is not always right about it.
+            let merged = reading.rules.get(&number).map_or(0, Vec::len) > 1;
+            if ours != expected && merged && ours == reading.verdict(number, &arguments) {
+                tally.contradicted += 1;
+            } else if ours != expected {
                 return Err(format!(
                     "{library:?} number {number:#x} with {arguments:x?}: ours {ours:#x}, expected {expected:#x}"
                 ));
@@ -166,7 +174,7 @@ fn default_profiles_of_the_engines_get_libseccomps_verdicts() {
                     let tally =
                         compare_with_library(&profile, abi).unwrap_or_else(|why| panic!("{path:?}: {why}"));
                     assert!(tally.compared > 1_000, "{path:?}: {}", tally.compared);
-                    assert_eq!(tally.ambiguous, 0, "{path:?}");
+                    assert_eq!((tally.ambiguous, tally.contradicted), (0, 0), "{path:?}");
                 } else {
                     killed_elsewhere(&profile, abi);
                 }
