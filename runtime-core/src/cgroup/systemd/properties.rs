@@ -66,6 +66,10 @@ pub fn properties(writes: &[Write], version: u32) -> Result<(Vec<Property>, Vec<
     let mut kept = Vec::with_capacity(writes.len());
     for write in writes.iter().filter(|write| write.version == Version::V2) {
         let mut write = write.clone();
+        // TasksMax=0 is refused. Neither number lets another process in.
+        if write.admits_nobody() {
+            write.value = "1".to_owned();
+        }
         let set = match write.file.as_str() {
             // Both are one property, and the kernel has no weight for an idle group either.
             "cpu.weight" if idle => continue,
@@ -301,6 +305,13 @@ mod tests {
             assert_eq!(properties[1], format!("CPUQuotaPerSecUSec=uint64 {per_second}"));
             assert_eq!(writes, [format!("cpu.max={file}")]);
         }
+    }
+
+    #[test]
+    fn no_process_at_all_is_one_to_systemd_and_the_file_follows() {
+        let (properties, kept) = shown(&[write("pids.max", "0")], 257);
+        assert_eq!(properties, ["TasksMax=uint64 1"]);
+        assert_eq!(kept, ["pids.max=1"]);
     }
 
     #[test]
