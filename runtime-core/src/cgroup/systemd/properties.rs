@@ -264,7 +264,6 @@ mod tests {
             ("memory.min", "4k", "MemoryMin=uint64 4096"),
             ("memory.swap.max", "5", "MemorySwapMax=uint64 5"),
             ("memory.zswap.max", "5", "MemoryZSwapMax=uint64 5"),
-            ("pids.max", "0", "TasksMax=uint64 1"),
             ("pids.max", "99", "TasksMax=uint64 99"),
             ("cpu.weight", "100", "CPUWeight=uint64 100"),
             ("cpu.idle", "1", "CPUWeight=uint64 0"),
