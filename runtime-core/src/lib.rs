@@ -20,6 +20,7 @@ mod ops;
 pub mod plan;
 mod record;
 mod request;
+mod resctrl;
 pub mod seccomp;
 pub mod spec;
 mod state;

@@ -16,6 +16,7 @@ fn facts(privileged: bool) -> HostFacts {
         groups_are_fixed: false,
         apparmor: false,
         selinux: false,
+        resctrl: None,
         has_kcore: true,
         systemd: None,
         cgroup: crate::facts::cgroup::CgroupFacts {

@@ -97,6 +97,7 @@ pub(crate) mod number {
     pub(crate) const MOUNT: usize = 40;
     pub(crate) const PIVOT_ROOT: usize = 41;
     pub(crate) const FSTATFS: usize = 44;
+    pub(crate) const FACCESSAT: usize = 48;
     pub(crate) const CHDIR: usize = 49;
     pub(crate) const FCHDIR: usize = 50;
     pub(crate) const CHROOT: usize = 51;
@@ -144,6 +145,7 @@ pub(crate) mod number {
     pub(crate) const ACCEPT4: usize = 242;
     pub(crate) const PRLIMIT: usize = 261;
     pub(crate) const SETNS: usize = 268;
+    pub(crate) const SCHED_SETAFFINITY: usize = 122;
     pub(crate) const SCHED_SETATTR: usize = 274;
     pub(crate) const SECCOMP: usize = 277;
     pub(crate) const MEMFD_CREATE: usize = 279;

@@ -141,6 +141,7 @@ pub(crate) mod number {
     pub(crate) const SYMLINKAT: usize = 266;
     pub(crate) const READLINKAT: usize = 267;
     pub(crate) const FCHMODAT: usize = 268;
+    pub(crate) const FACCESSAT: usize = 269;
     pub(crate) const PPOLL: usize = 271;
     pub(crate) const UNSHARE: usize = 272;
     pub(crate) const UTIMENSAT: usize = 280;
@@ -149,6 +150,7 @@ pub(crate) mod number {
     pub(crate) const PIPE2: usize = 293;
     pub(crate) const PRLIMIT: usize = 302;
     pub(crate) const SETNS: usize = 308;
+    pub(crate) const SCHED_SETAFFINITY: usize = 203;
     pub(crate) const SCHED_SETATTR: usize = 314;
     pub(crate) const SECCOMP: usize = 317;
     pub(crate) const MEMFD_CREATE: usize = 319;
