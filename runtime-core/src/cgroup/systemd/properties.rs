@@ -92,6 +92,10 @@ pub fn properties(writes: &[Write], version: u32) -> Result<Split> {
     let mut warnings = Vec::new();
     for write in writes.iter().filter(|write| write.version == Version::V2) {
         let mut write = write.clone();
+        // TasksMax=0 is refused. Neither number lets another process in.
+        if write.admits_nobody() {
+            write.value = "1".to_owned();
+        }
         let set = match write.file.as_str() {
             // Both are one property, and the kernel has no weight for an idle group either.
             "cpu.weight" if idle => {
@@ -296,7 +300,6 @@ mod tests {
             ("memory.min", "4k", "MemoryMin=uint64 4096"),
             ("memory.swap.max", "5", "MemorySwapMax=uint64 5"),
             ("memory.zswap.max", "5", "MemoryZSwapMax=uint64 5"),
-            ("pids.max", "0", "TasksMax=uint64 1"),
             ("pids.max", "99", "TasksMax=uint64 99"),
             ("cpu.weight", "100", "CPUWeight=uint64 100"),
             ("cpu.idle", "1", "CPUWeight=uint64 0"),
@@ -337,6 +340,13 @@ mod tests {
             assert_eq!(properties[1], format!("CPUQuotaPerSecUSec=uint64 {per_second}"));
             assert_eq!(writes, [format!("cpu.max={file}")]);
         }
+    }
+
+    #[test]
+    fn no_process_at_all_is_one_to_systemd_and_the_file_follows() {
+        let (properties, kept) = shown(&[write("pids.max", "0")], 257);
+        assert_eq!(properties, ["TasksMax=uint64 1"]);
+        assert_eq!(kept, ["pids.max=1"]);
     }
 
     #[test]
