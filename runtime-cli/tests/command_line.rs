@@ -7,6 +7,7 @@ const COMMANDS: &[&str] = &[
     "create",
     "delete",
     "exec",
+    "features",
     "install-init",
     "kill",
     "list",

@@ -10,6 +10,7 @@
 pub mod cgroup;
 pub mod error;
 pub mod facts;
+pub mod features;
 mod id;
 mod init_image;
 mod launch;

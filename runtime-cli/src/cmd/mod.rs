@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod exec;
+mod features;
 mod install_init;
 mod kill;
 mod launch;
@@ -31,6 +32,7 @@ pub(crate) const ALL: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
     &exec::COMMAND,
+    &features::COMMAND,
     &install_init::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,

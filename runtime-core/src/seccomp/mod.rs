@@ -6,6 +6,7 @@
 
 mod check;
 mod enosys;
+pub(crate) mod known;
 mod rules;
 
 pub use check::check;

@@ -14,7 +14,7 @@ mod sysctl;
 
 pub use process::check_process;
 
-pub(crate) use namespaces::Namespaces;
+pub(crate) use namespaces::{Namespaces, TYPES as NAMESPACE_TYPES};
 
 use super::{LoadedSpec, Warning};
 use crate::error::{Error, Result};
