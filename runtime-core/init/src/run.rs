@@ -211,7 +211,7 @@ impl Init {
                 fstype, source, options, attributes, recursive_set, recursive_clear, propagation, target, fallback,
                 flags,
             } => {
-                let change = Change { set: attributes, clear: 0, recursive_set, recursive_clear, propagation };
+                let change = Change { set: attributes, clear: 0, unasked: 0, recursive_set, recursive_clear, propagation };
                 let wanted = Filesystem { kind: fstype, source, options, change, target, fallback, flags };
                 mounts::mount_filesystem(self.root()?, &wanted)
             }
@@ -220,6 +220,7 @@ impl Init {
                 target,
                 set,
                 clear,
+                unasked,
                 recursive_set,
                 recursive_clear,
                 propagation,
@@ -228,6 +229,7 @@ impl Init {
                 let change = Change {
                     set,
                     clear,
+                    unasked,
                     recursive_set,
                     recursive_clear,
                     propagation,
@@ -256,6 +258,7 @@ impl Init {
                 let change = Change {
                     set,
                     clear,
+                    unasked: 0,
                     recursive_set,
                     recursive_clear,
                     propagation,

@@ -9,13 +9,32 @@ use runtime_core_program::{Call, Frame, detail};
 use super::Report;
 
 use crate::error::{Error, ErrorKind, strerror};
+use crate::id::signal_words;
 use crate::plan::{Action, Line, Step};
+
+/// SCHED_DEADLINE of sched(7).
+const DEADLINE: u32 = 6;
 
 /// How much of a hook's output is shown, in bytes, from its end (R-55).
 const SHOWN: u64 = 4 << 10;
 
-/// The error of a report that says that a step of init failed.
+/// The error of a report that says that a step of init failed, in the phase that runc gives its name; what the kernel
+/// says when the program itself is executed stands alone.
 pub(crate) fn failure(line: Option<&Line>, report: Report) -> Error {
+    let mount = match line.map(|line| &line.action) {
+        Some(Action::Init(Step::MountBind { source, target, .. } | Step::MountFs { source, target, .. })) => {
+            format!(": error mounting \"{source}\" to rootfs at \"{target}\"")
+        }
+        _ => String::new(),
+    };
+    let error = of_step(line, report);
+    match error.kind() {
+        ErrorKind::Exec => error,
+        _ => error.during(Some(&format!("error during container init{mount}"))),
+    }
+}
+
+fn of_step(line: Option<&Line>, report: Report) -> Error {
     let frame = &report.frame;
     let Some(line) = line else {
         return Error::new(
@@ -112,6 +131,11 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
         Step::Rlimit { .. } if errno == libc::EPERM => {
             error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
         }
+        // runc's words, which scheduler.bats looks for.
+        Step::Scheduler { policy: DEADLINE, .. } if errno == libc::EPERM => error.with_hint(
+            "process scheduler can't be used together with AllowedCPUs: SCHED_DEADLINE needs every CPU, so no \
+             linux.resources.cpu.cpus, and CAP_SYS_NICE",
+        ),
         Step::Join { .. } if errno == libc::EPERM => {
             error.with_hint("the namespace belongs to a user namespace that the caller has no power over")
         }
@@ -143,7 +167,10 @@ fn hook(from: &str, path: &str, frame: &Frame, errno: i32, output: Option<OwnedF
         );
     let why = match frame.detail {
         detail::HOOK_EXIT => format!("exit status {}", frame.value),
-        detail::HOOK_SIGNAL => format!("signal {}", frame.value),
+        detail::HOOK_SIGNAL => {
+            let number = i32::try_from(frame.value).unwrap_or(0);
+            format!("signal: {}", signal_words(number))
+        }
         detail::HOOK_TIMEOUT => format!("hook ran past specified timeout of {} s", frame.value),
         _ => format!("exec {path}: {}", strerror(errno)),
     };

@@ -125,6 +125,9 @@ impl Plan {
         let mut schedule = Schedule::default();
         open(&mut schedule, &namespaces, request);
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "(exec)");
+        if affinity.initial.is_none() {
+            schedule.parent(ParentStep::AllCpus, "(exec)");
+        }
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
         match process.oom_score_adj() {
             // The sibling behind Fork has the score only if it was set before.

@@ -225,6 +225,7 @@ impl Namespaces {
                 },
                 "linux.namespaces",
             );
+            schedule.parent(ParentStep::AllCpus, "linux.namespaces");
             schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
             first(schedule);
             if self.new & USER != 0 {
@@ -237,6 +238,7 @@ impl Namespaces {
             return;
         }
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "linux.namespaces");
+        schedule.parent(ParentStep::AllCpus, "linux.namespaces");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
         first(schedule);
         // An undumpable process cannot write its own timens_offsets from inside a user namespace.

@@ -199,6 +199,7 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
         }
         ParentStep::OomScore { value } => write!(f, "set oom_score_adj {value}"),
         ParentStep::Rlimit { name, soft, hard, .. } => write!(f, "set {name} {soft}:{hard}"),
+        ParentStep::AllCpus => f.write_str("run on all CPUs of the cgroup"),
         ParentStep::Affinity { cpus } => write!(f, "run on the CPUs {cpus:?} only"),
         ParentStep::AwaitExec => f.write_str("wait until the program runs"),
         ParentStep::PassTerminal { socket: Some(socket) } => write!(f, "send the terminal to {socket}"),

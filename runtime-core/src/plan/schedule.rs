@@ -147,6 +147,8 @@ pub enum ParentStep {
         /// Hard limit.
         hard: u64,
     },
+    /// Let init run on all CPUs of its cgroup, whatever the caller is confined to.
+    AllCpus,
     /// Let init run on these CPUs only.
     Affinity {
         /// Their numbers.

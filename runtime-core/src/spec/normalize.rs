@@ -71,6 +71,7 @@ impl Tidy {
     fn value(&mut self, value: &mut Value, shape: &Shape, place: &Place<'_>) {
         match (shape, value) {
             (Shape::Object(fields), Value::Object(map)) => {
+                self.spelling(map, fields, place);
                 map.retain(|name, member| self.field(name, member, fields, place));
             }
             (Shape::Map(of), Value::Object(map)) => {
@@ -107,6 +108,31 @@ impl Tidy {
             }
             // Everything else is for the types to judge.
             _ => {}
+        }
+    }
+
+    /// Go's JSON reader, which read every configuration before, does not tell capital letters from small ones.
+    fn spelling(
+        &mut self,
+        map: &mut Map<String, Value>,
+        fields: &[(&'static str, &'static Shape)],
+        above: &Place<'_>,
+    ) {
+        let known = |name: &str| fields.iter().any(|(known, _)| *known == name);
+        let strange: Vec<String> = map.keys().filter(|name| !known(name)).cloned().collect();
+        for name in strange {
+            let meant = fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
+            let Some((meant, _)) = meant.filter(|(meant, _)| !map.contains_key(*meant)) else {
+                continue;
+            };
+            let place = Place {
+                above: Some(above),
+                step: Step::Field(&name),
+            };
+            self.warn(&place, format!("is spelled {meant}, read as that"));
+            if let Some(member) = map.remove(&name) {
+                map.insert((*meant).to_owned(), member);
+            }
         }
     }
 

@@ -234,6 +234,26 @@ fn amounts_beyond_the_signed_range_are_capped_with_a_warning() {
 }
 
 #[test]
+fn a_field_is_known_in_any_case_as_in_go() {
+    let document = with(
+        "linux.resources.hugepageLimits",
+        json!([{"pagesize":"2MB","limit":1}]),
+    );
+    assert_eq!(
+        warnings(&document),
+        ["linux.resources.hugepageLimits[0].pagesize: is spelled pageSize, read as that"]
+    );
+    // The right spelling wins, and the free keys of a map are nobody's to change.
+    let mut document = with("Hostname", json!("small"));
+    document["hostname"] = json!("right");
+    document["annotations"] = json!({"Key": "value"});
+    let loaded = load(&document).unwrap();
+    assert_eq!(loaded.spec.hostname().as_deref(), Some("right"));
+    assert!(loaded.spec.annotations().as_ref().unwrap().contains_key("Key"));
+    assert_eq!(warnings(&document), ["Hostname: unknown field, ignored"]);
+}
+
+#[test]
 fn cpu_lists_may_have_blanks_and_may_be_empty() {
     let loaded = load(&with(
         "process.execCPUAffinity",
