@@ -46,7 +46,7 @@ pub(crate) fn program(program: &str, globals: &[Flag], commands: &[&Command]) ->
     text
 }
 
-const ABOUT: &str = "\
+pub(crate) const ABOUT: &str = "\
 A container is made from a bundle: a directory with a configuration named config.json and, usually, the root
 filesystem that it names. To make one and run it until it ends:
 

@@ -19,17 +19,17 @@ use crate::spec::check::NAMESPACE_TYPES;
 use crate::spec::{capability, default, mount_options};
 
 /// `process.apparmorProfile` takes effect.
-const APPARMOR: bool = false;
+pub(crate) const APPARMOR: bool = false;
 /// `process.selinuxLabel` and `linux.mountLabel` take effect.
-const SELINUX: bool = false;
+pub(crate) const SELINUX: bool = false;
 /// `linux.intelRdt` takes effect.
 const INTEL_RDT: bool = false;
 /// `linux.memoryPolicy` takes effect.
 const MEMORY_POLICY: bool = false;
 /// There is a systemd cgroup driver, for the system's manager and for a user's.
-const SYSTEMD: bool = false;
+pub(crate) const SYSTEMD: bool = false;
 /// `checkpoint` and `restore` are there.
-const CHECKPOINT: bool = false;
+pub(crate) const CHECKPOINT: bool = false;
 
 /// Annotations of a configuration that change what the runtime does on the host. A name that ends in a dot stands for
 /// all that begin with it.

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cgroup;
+pub mod doctor;
 pub mod error;
 pub mod facts;
 pub mod features;

@@ -2,6 +2,9 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
+mod support;
+
+pub use support::SupportFacts;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -11,7 +14,7 @@ use cgroup::CgroupFacts;
 
 /// The oldest kernel that is supported: the one of RHEL 9, which has openat2, clone3 into a cgroup, mount_setattr and
 /// cgroup.kill.
-const KERNEL_FLOOR: (u32, u32) = (5, 14);
+pub(crate) const KERNEL_FLOOR: (u32, u32) = (5, 14);
 
 /// Facts about the host and the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

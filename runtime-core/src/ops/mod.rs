@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use delete::Deleted;
 pub use exec::Executed;
+pub(crate) use state::user_name;
 
 use oci_spec::runtime::Process;
 
