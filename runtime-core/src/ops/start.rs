@@ -23,9 +23,8 @@ impl Container {
             Status::Created => {}
             Status::Stopped => return Err(wrong_state("cannot start a container that has stopped")),
             Status::Creating => return Err(wrong_state("cannot start a container that is being created")),
-            Status::Running | Status::Paused => {
-                return Err(wrong_state("cannot start an already running container"));
-            }
+            Status::Running => return Err(wrong_state("cannot start an already running container")),
+            Status::Paused => return Err(wrong_state("cannot start a container in the paused state")),
         }
         let link = self.connect()?;
         link.go(None)?;
