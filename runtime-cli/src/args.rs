@@ -68,7 +68,6 @@ impl Flag {
     }
 
     /// Keeps it out of the help: for what engines still pass.
-    #[allow(dead_code, reason = "no command has one at the moment")]
     pub(crate) const fn hidden(mut self) -> Self {
         self.hidden = true;
         self

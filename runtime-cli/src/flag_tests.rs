@@ -32,7 +32,7 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
         "",
         "systemd-cgroup",
         LINE,
-        "the_systemd_driver_is_refused_where_it_would_matter",
+        "the_systemd_driver_is_refused_where_no_systemd_runs",
     ),
     (
         "",
@@ -264,6 +264,122 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
         LINE,
         "info_tells_all_and_doctor_what_is_wrong",
     ),
+    (
+        "update",
+        "blkio-weight",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpu-period",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpu-quota",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpu-burst",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpu-share",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpu-rt-period",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpu-rt-runtime",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpuset-cpus",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpuset-mems",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "kernel-memory",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "kernel-memory-tcp",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "memory",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "cpu-idle",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "memory-reservation",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "memory-swap",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "pids-limit",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "l3-cache-schema",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "mem-bw-schema",
+        FLAGS,
+        "update_changes_the_limit_that_an_option_names",
+    ),
+    (
+        "update",
+        "resources",
+        FLAGS,
+        "update_reads_limits_from_a_file_and_from_standard_input",
+    ),
+    ("events", "interval", FLAGS, "events_come_once_or_at_an_interval"),
+    ("events", "stats", FLAGS, "events_come_once_or_at_an_interval"),
 ];
 
 /// Every option with its command.
@@ -301,11 +417,13 @@ fn every_line_names_a_test_that_uses_the_option() {
             "{command} has no option --{long}"
         );
         let source = std::fs::read_to_string(workspace.join(file)).expect("a file of tests");
-        let body = source
+        let (before, rest) = source
             .split_once(&format!("\n#[test]\nfn {test}("))
-            .and_then(|(_, rest)| rest.split_once("\n}\n"))
-            .unwrap_or_else(|| panic!("{file} has no test {test}"))
-            .0;
+            .unwrap_or_else(|| panic!("{file} has no test {test}"));
+        let body = rest.split_once("\n}\n").unwrap_or_default().0;
+        // A table that the test reads stands right before it.
+        let table = before.rsplit_once("\n}\n").unwrap_or_default().1;
+        let body = format!("{table}{body}");
         assert!(
             body.contains(&format!("\"--{long}")),
             "{file}: {test} does not use --{long}"

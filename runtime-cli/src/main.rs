@@ -3,6 +3,7 @@
 //! One direction: [`args`] turns words into flags by a table, `cmd/*.rs` makes one request of the library from them,
 //! [`output`] and [`log`] show what came back. Nothing here knows how a container is made: no /proc, no fork, no cgroups.
 
+mod amounts;
 mod args;
 mod cmd;
 mod completion;

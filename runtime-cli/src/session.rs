@@ -49,14 +49,6 @@ pub(crate) const GLOBALS: &[Flag] = &[
     .choices(&["true", "false", "auto"]),
 ];
 
-/// How cgroups are to be made, as typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manager {
-    Cgroupfs,
-    Systemd,
-    Disabled,
-}
-
 /// One invocation of the program.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -64,7 +56,6 @@ pub(crate) struct Session {
     pub(crate) log: Log,
     runtime: Runtime,
     root_given: bool,
-    manager: Manager,
     inherited: RefCell<Result<Inherited>>,
 }
 
@@ -80,31 +71,26 @@ impl Session {
     ) -> std::result::Result<Self, (Log, Error)> {
         let inherited = RefCell::new(inherited);
         match Self::meaning(globals, &log) {
-            Ok((runtime, manager)) => Ok(Self {
+            Ok(runtime) => Ok(Self {
                 log,
                 runtime,
                 root_given: globals.given("root"),
-                manager,
                 inherited,
             }),
             Err(error) => Err((log, error)),
         }
     }
 
-    fn meaning(globals: &Matches, log: &Log) -> Result<(Runtime, Manager)> {
+    fn meaning(globals: &Matches, log: &Log) -> Result<Runtime> {
         let set = [
-            ("cgroupfs", Manager::Cgroupfs),
-            ("systemd", Manager::Systemd),
-            ("disabled", Manager::Disabled),
+            ("cgroupfs", CgroupDriver::Cgroupfs),
+            ("systemd", CgroupDriver::Systemd),
+            ("disabled", CgroupDriver::Disabled),
         ];
-        let mut manager = globals.choice("cgroup-manager", Manager::Cgroupfs, &set)?;
+        let mut driver = globals.choice("cgroup-manager", CgroupDriver::Cgroupfs, &set)?;
         if globals.has("systemd-cgroup") {
-            manager = Manager::Systemd;
+            driver = CgroupDriver::Systemd;
         }
-        let driver = match manager {
-            Manager::Disabled => CgroupDriver::Disabled,
-            Manager::Cgroupfs | Manager::Systemd => CgroupDriver::Cgroupfs,
-        };
         let rootless = match globals.value("rootless") {
             None => None,
             Some(value) if value.eq_ignore_ascii_case("auto") => None,
@@ -118,28 +104,13 @@ impl Session {
             default_root()?
         };
         log.debug(format_args!("state directory {}", root.display()));
-        Ok((
-            Runtime::new(root).cgroup_driver(driver).rootless(rootless),
-            manager,
-        ))
+        Ok(Runtime::new(root).cgroup_driver(driver).rootless(rootless))
     }
 
-    /// The runtime for commands that look at or end what exists: these follow the container's record, whatever
-    /// driver the caller names.
+    /// The runtime. Commands that look at or end what exists follow the container's record, whatever driver the caller
+    /// names.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
-    }
-
-    /// The runtime for commands that make a cgroup. There is no systemd driver yet, and making the cgroup in another
-    /// way than asked for would leave it where systemd may tidy it away.
-    pub(crate) fn creating_runtime(&self) -> Result<&Runtime> {
-        if self.manager == Manager::Systemd {
-            let message =
-                "the systemd cgroup driver is not supported (--systemd-cgroup, --cgroup-manager systemd)";
-            return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_hint("allowed are --cgroup-manager cgroupfs and --cgroup-manager disabled"));
-        }
-        Ok(&self.runtime)
     }
 
     /// The container of an id.
@@ -158,7 +129,7 @@ impl Session {
     }
 
     /// Shows what was odd about the configuration, and tells who debugs that the container's first half is done, in the
-    /// words of runc that are looked for in logs (debug.bats). Both are true once create has returned: init is in its namespaces and has reported itself ready.
+    /// words of runc that are looked for in logs (debug.bats, seccomp.bats). Both are true once create has returned: init is in its namespaces and has reported itself ready.
     pub(crate) fn set_up(&self, container: &Container) {
         for warning in container.warnings() {
             self.log.warn(format_args!("{warning}"));
@@ -170,6 +141,9 @@ impl Session {
             self.log.debug(format_args!(
                 "child process in init(): pid {pid} has set the container up"
             ));
+            if let Some(flags) = container.filter_flags() {
+                self.log.debug(format_args!("seccomp filter flags: {flags}"));
+            }
         }
     }
 

@@ -510,3 +510,189 @@ fn plan_has_two_formats_and_takes_a_configuration_by_name() {
     let plan: Value = serde_json::from_str(&place.expect(&["plan", "--format", "json"])).expect("JSON");
     assert!(plan.is_object() || plan.is_array());
 }
+
+/// An option of update with its value, and the file that shows it: of version 1 (controller, file, content) and of the
+/// unified hierarchy (file, content).
+type Limit = (
+    &'static str,
+    &'static str,
+    (&'static str, &'static str, &'static str),
+    (&'static str, &'static str),
+);
+
+/// In an order in which each is allowed. "" for the unified file: only version 1 has this limit.
+const LIMITS: &[Limit] = &[
+    (
+        "--cpu-share",
+        "100",
+        ("cpu", "cpu.shares", "100"),
+        ("cpu.weight", "17"),
+    ),
+    (
+        "--cpu-period",
+        "50000",
+        ("cpu", "cpu.cfs_period_us", "50000"),
+        ("cpu.max", "max 50000"),
+    ),
+    (
+        "--cpu-quota",
+        "25000",
+        ("cpu", "cpu.cfs_quota_us", "25000"),
+        ("cpu.max", "25000 50000"),
+    ),
+    (
+        "--cpu-burst",
+        "10000",
+        ("cpu", "cpu.cfs_burst_us", "10000"),
+        ("cpu.max.burst", "10000"),
+    ),
+    (
+        "--cpuset-cpus",
+        "0",
+        ("cpuset", "cpuset.cpus", "0"),
+        ("cpuset.cpus", "0"),
+    ),
+    (
+        "--cpuset-mems",
+        "0",
+        ("cpuset", "cpuset.mems", "0"),
+        ("cpuset.mems", "0"),
+    ),
+    (
+        "--memory",
+        "64m",
+        ("memory", "memory.limit_in_bytes", "67108864"),
+        ("memory.max", "67108864"),
+    ),
+    (
+        "--memory-reservation",
+        "32m",
+        ("memory", "memory.soft_limit_in_bytes", "33554432"),
+        ("memory.low", "33554432"),
+    ),
+    (
+        "--memory-swap",
+        "96m",
+        ("memory", "memory.memsw.limit_in_bytes", "100663296"),
+        ("memory.swap.max", "33554432"),
+    ),
+    (
+        "--pids-limit",
+        "42",
+        ("pids", "pids.max", "42"),
+        ("pids.max", "42"),
+    ),
+    (
+        "--blkio-weight",
+        "500",
+        ("blkio", "blkio.bfq.weight", "500"),
+        ("io.bfq.weight", "500"),
+    ),
+    ("--cpu-idle", "1", ("cpu", "cpu.idle", "1"), ("cpu.idle", "1")),
+    (
+        "--cpu-rt-period",
+        "500000",
+        ("cpu", "cpu.rt_period_us", "500000"),
+        ("", ""),
+    ),
+    (
+        "--cpu-rt-runtime",
+        "0",
+        ("cpu", "cpu.rt_runtime_us", "0"),
+        ("", ""),
+    ),
+];
+
+#[test]
+fn update_changes_the_limit_that_an_option_names() {
+    let Some(place) = Place::new("update") else { return };
+    place.configure("config.json", "exec sleep 1000", |config| {
+        config["linux"]["resources"] = json!({"memory": {"limit": 50331648}, "pids": {"limit": 100}});
+    });
+    let id = running(&place);
+    let root = Path::new("/sys/fs/cgroup");
+    for (flag, value, (controller, file, content), (unified, unified_content)) in LIMITS {
+        let version1 = root.join(controller).join(&id).join(file);
+        let version2 = root.join(&id).join(unified);
+        let (path, content) = if version1.exists() {
+            (version1, content)
+        } else {
+            (version2, unified_content)
+        };
+        if !path.is_file() {
+            eprintln!(
+                "SKIPPED a part of update_changes_the_limit_that_an_option_names: {flag} needs {}",
+                path.display()
+            );
+            continue;
+        }
+        place.expect(&["update", flag, value, &id]);
+        let found = std::fs::read_to_string(&path).expect("a limit");
+        assert!(
+            found
+                .trim()
+                .split('\n')
+                .any(|line| line == *content || line == format!("default {content}")),
+            "{flag}: {found}"
+        );
+    }
+    // Values of the wrong kind are refused by the name of the option, with what is allowed.
+    for flag in ["--memory", "--pids-limit", "--cpu-quota", "--cpu-period"] {
+        let output = place.call(&["update", flag, "many", &id]);
+        assert!(
+            err(&output).contains(flag) && err(&output).contains("allowed"),
+            "{}",
+            err(&output)
+        );
+    }
+    for flag in ["--l3-cache-schema", "--mem-bw-schema"] {
+        let output = place.call(&["update", flag, "MB:0=70", &id]);
+        assert!(
+            !output.status.success() && err(&output).contains("Intel RDT"),
+            "{}",
+            err(&output)
+        );
+    }
+    // Accepted for engines that still pass them, and without effect.
+    for flag in ["--kernel-memory", "--kernel-memory-tcp"] {
+        place.expect(&["update", flag, "64m", &id]);
+    }
+}
+
+#[test]
+fn update_reads_limits_from_a_file_and_from_standard_input() {
+    let Some(place) = Place::new("resources") else {
+        return;
+    };
+    let id = running(&place);
+    let limit = || {
+        let version1 = Path::new("/sys/fs/cgroup/pids").join(&id).join("pids.max");
+        let version2 = Path::new("/sys/fs/cgroup").join(&id).join("pids.max");
+        std::fs::read_to_string(if version1.exists() { version1 } else { version2 }).expect("a limit")
+    };
+    let file = place.dir.join("limits.json");
+    std::fs::write(&file, r#"{"pids":{"limit":41}}"#).expect("a file");
+    place.expect(&["update", "--resources", text(&file), &id]);
+    assert_eq!(limit(), "41\n");
+    std::fs::write(&file, r#"{"pids":{"limit":43}}"#).expect("a file");
+    let mut command = place.command(&["update", "-r", "-", &id]);
+    command.stdin(std::fs::File::open(&file).expect("a file"));
+    assert!(place.finish(command).status.success());
+    assert_eq!(limit(), "43\n");
+}
+
+#[test]
+fn events_come_once_or_at_an_interval() {
+    let Some(place) = Place::new("events") else { return };
+    let id = running(&place);
+    let once: Value = serde_json::from_str(&place.expect(&["events", "--stats", &id])).expect("one line");
+    assert_eq!((&once["type"], &once["id"]), (&json!("stats"), &json!(id)));
+    let (_, finish) = place.begin(&["events", "--interval", "50ms", &id]);
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    place.expect(&["kill", &id, "KILL"]);
+    let said = out(&finish());
+    assert!(
+        (4..=12).contains(&said.matches("\"type\":\"stats\"").count()),
+        "{said}"
+    );
+}

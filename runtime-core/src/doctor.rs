@@ -95,7 +95,7 @@ pub fn examine(facts: &SupportFacts) -> Vec<Finding> {
     findings.extend([
         seccomp(facts),
         label("apparmor", "AppArmor", facts.host.apparmor, features::APPARMOR),
-        label("selinux", "SELinux", facts.selinux, features::SELINUX),
+        label("selinux", "SELinux", facts.host.selinux, features::SELINUX),
         checkpoint(facts),
         ps(facts),
     ]);
@@ -361,7 +361,6 @@ mod tests {
             unprivileged_userns_clone: None,
             apparmor_restrict_userns: None,
             seccomp_actions: vec!["allow".to_owned()],
-            selinux: false,
             systemd: true,
             id_map_helpers: true,
             subordinate_ids: true,

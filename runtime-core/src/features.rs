@@ -19,21 +19,21 @@ use crate::spec::check::NAMESPACE_TYPES;
 use crate::spec::{capability, default, mount_options};
 
 /// `process.apparmorProfile` takes effect.
-pub(crate) const APPARMOR: bool = false;
+pub(crate) const APPARMOR: bool = true;
 /// `process.selinuxLabel` and `linux.mountLabel` take effect.
-pub(crate) const SELINUX: bool = false;
+pub(crate) const SELINUX: bool = true;
 /// `linux.intelRdt` takes effect.
-const INTEL_RDT: bool = false;
+const INTEL_RDT: bool = true;
 /// `linux.memoryPolicy` takes effect.
-const MEMORY_POLICY: bool = false;
+const MEMORY_POLICY: bool = true;
 /// There is a systemd cgroup driver, for the system's manager and for a user's.
-pub(crate) const SYSTEMD: bool = false;
+pub(crate) const SYSTEMD: bool = true;
 /// `checkpoint` and `restore` are there.
 pub(crate) const CHECKPOINT: bool = false;
 
 /// Annotations of a configuration that change what the runtime does on the host. A name that ends in a dot stands for
 /// all that begin with it.
-const UNSAFE_ANNOTATIONS: [&str; 0] = [];
+const UNSAFE_ANNOTATIONS: [&str; 1] = ["org.systemd.property."];
 
 /// The oldest version of the specification whose configurations are accepted.
 const OCI_VERSION_MIN: &str = "1.0.0";
@@ -100,7 +100,9 @@ fn seccomp() -> Seccomp {
     seccomp.set_operators(Some(known::OPERATORS.iter().map(ToString::to_string).collect()));
     seccomp.set_archs(Some(known::ARCHITECTURES.to_vec()));
     seccomp.set_known_flags(Some(names(&known::FLAGS)));
-    seccomp.set_supported_flags(Some(names(&known::HONOURED_FLAGS)));
+    seccomp.set_supported_flags(Some(names(
+        &known::honoured_flags(crate::facts::running_kernel()),
+    )));
     seccomp
 }
 

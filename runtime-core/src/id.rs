@@ -127,32 +127,6 @@ const NAMES: &[(&str, i32)] = &[
     ("UNUSED", libc::SIGSYS),
 ];
 
-/// How a process ended that a signal ended, in the words of signal(7) as Go spells them: tests and users look for them.
-pub(crate) fn signal_words(number: i32) -> String {
-    let words = match number {
-        libc::SIGHUP => "hangup",
-        libc::SIGINT => "interrupt",
-        libc::SIGQUIT => "quit",
-        libc::SIGILL => "illegal instruction",
-        libc::SIGTRAP => "trace/breakpoint trap",
-        libc::SIGABRT => "aborted",
-        libc::SIGBUS => "bus error",
-        libc::SIGFPE => "floating point exception",
-        libc::SIGKILL => "killed",
-        libc::SIGUSR1 => "user defined signal 1",
-        libc::SIGSEGV => "segmentation fault",
-        libc::SIGUSR2 => "user defined signal 2",
-        libc::SIGPIPE => "broken pipe",
-        libc::SIGALRM => "alarm clock",
-        libc::SIGTERM => "terminated",
-        libc::SIGXCPU => "CPU time limit exceeded",
-        libc::SIGXFSZ => "file size limit exceeded",
-        libc::SIGSYS => "bad system call",
-        other => return format!("signal {other}"),
-    };
-    words.to_owned()
-}
-
 /// A number, or a name in any case, with or without SIG; also RTMIN, RTMIN+n, RTMAX and RTMAX-n.
 impl FromStr for Signal {
     type Err = Error;

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cgroup;
+mod dbus;
 pub mod doctor;
 pub mod error;
 pub mod facts;
@@ -27,9 +28,10 @@ mod state;
 mod sys;
 pub mod time;
 
+pub use cgroup::Stats;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};
 pub use init_image::{INSTALLED_INIT, init_image};
-pub use ops::{Container, Deleted, Executed, Runtime};
-pub use request::{CgroupDriver, CreateRequest, ExecRequest, Stdio, SubCgroup, Terminal};
+pub use ops::{Container, Deleted, Event, Events, Executed, Runtime};
+pub use request::{CgroupDriver, CreateRequest, ExecRequest, Stdio, SubCgroup, Terminal, UpdateRequest};
 pub use state::{Exit, State, Status};

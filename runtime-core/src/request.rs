@@ -1,11 +1,11 @@
-//! What a caller asks for beside the configuration: the options of create, run and exec as plain data.
+//! What a caller asks for beside the configuration: the options of create, run, exec and update as plain data.
 //!
 //! Nothing here is looked up or opened; descriptors that the caller hands over are owned.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::error::Result;
 use crate::id::ContainerId;
@@ -18,6 +18,8 @@ pub enum CgroupDriver {
     /// By writing to the cgroup filesystems.
     #[default]
     Cgroupfs,
+    /// As scopes of systemd: of the system's for root, of a user's own for others.
+    Systemd,
     /// Not at all: the container stays in the caller's cgroups, and limits in the configuration are an error.
     Disabled,
 }
@@ -152,6 +154,27 @@ impl ExecRequest {
             sub_cgroups: Vec::new(),
             no_new_keyring: false,
             ignore_paused: false,
+        }
+    }
+}
+
+/// What update changes.
+#[derive(Debug, Clone, Default)]
+pub struct UpdateRequest {
+    /// The limits to change; what they leave out stays as it is. Device rules in them are not looked at.
+    pub resources: LinuxResources,
+    /// linux.intelRdt.l3CacheSchema.
+    pub l3_cache_schema: Option<String>,
+    /// linux.intelRdt.memBwSchema.
+    pub mem_bw_schema: Option<String>,
+}
+
+impl UpdateRequest {
+    /// A request for these limits.
+    pub fn new(resources: LinuxResources) -> Self {
+        Self {
+            resources,
+            ..Self::default()
         }
     }
 }

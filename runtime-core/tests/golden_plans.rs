@@ -7,10 +7,24 @@
 
 use std::path::{Path, PathBuf};
 
+use runtime_core::CgroupDriver;
 use runtime_core::facts::HostFacts;
+use runtime_core::facts::systemd::SystemdFacts;
 use runtime_core::plan::{Plan, PlanRequest, StartBy};
 use runtime_core::spec::LoadedSpec;
 
+/// With the systemd driver: how engines name scopes, the defaults, and a user's own manager.
+const SYSTEMD: [(&str, &str); 6] = [
+    ("podman-root", "pure-v2"),
+    ("crio-container", "pure-v2"),
+    ("spec-default", "pure-v2"),
+    ("spec-default", "hybrid-v1"),
+    ("podman-rootless", "rootless-v2"),
+    ("spec-rootless", "rootless-v2"),
+];
+
+/// Configurations for the recorded host with SELinux and resctrl.
+const LABELLED: [&str; 1] = ["podman-selinux"];
 const HOSTS: [&str; 3] = ["hybrid-v1", "pure-v2", "rootless-v2"];
 
 fn package() -> PathBuf {
@@ -43,20 +57,9 @@ fn request() -> PlanRequest {
     request
 }
 
-fn text_of(config: &Path, facts: &HostFacts, request: &PlanRequest, without_listener: bool) -> String {
+fn text_of(config: &Path, facts: &HostFacts, request: &PlanRequest) -> String {
     let name = config.file_name().unwrap().to_string_lossy().into_owned();
-    let mut value: serde_json::Value = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
-    if without_listener {
-        let seccomp = value["linux"]["seccomp"].as_object_mut().unwrap();
-        seccomp.remove("listenerPath");
-        seccomp.remove("listenerMetadata");
-        for rule in seccomp["syscalls"].as_array_mut().unwrap() {
-            if rule["action"] == "SCMP_ACT_NOTIFY" {
-                rule["action"] = "SCMP_ACT_LOG".into();
-            }
-        }
-    }
-    let plan = LoadedSpec::from_slice(&serde_json::to_vec(&value).unwrap(), &name)
+    let plan = LoadedSpec::from_slice(&std::fs::read(config).unwrap(), &name)
         .and_then(|loaded| Plan::create(&loaded, facts, request));
     let text = match plan {
         Ok(plan) => plan.to_text(),
@@ -129,7 +132,7 @@ fn schedules_of_engine_configurations() {
     let mut wrong = Vec::new();
     for (config, path) in &configs {
         for host in HOSTS {
-            let text = text_of(path, &facts(host), &request(), false);
+            let text = text_of(path, &facts(host), &request());
             compare(&format!("{config}.{host}"), &text, &mut wrong);
         }
     }
@@ -155,19 +158,43 @@ fn schedule_with_every_option_of_the_caller() {
     request.no_new_keyring = true;
     let mut wrong = Vec::new();
     let path = fixtures().join("configs/containerd-ctr.json");
-    let text = text_of(&path, &facts("hybrid-v1"), &request, false);
+    let text = text_of(&path, &facts("hybrid-v1"), &request);
     compare("with-options.hybrid-v1", &text, &mut wrong);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The fixture with every field has a seccomp agent, which is refused; this is the rest of it.
 #[test]
-fn schedule_of_everything_but_the_seccomp_agent() {
-    let path = fixtures().join("configs/everything.json");
+fn schedules_of_the_systemd_driver() {
     let mut wrong = Vec::new();
-    for host in HOSTS {
-        let text = text_of(&path, &facts(host), &request(), true);
-        compare(&format!("everything-else.{host}"), &text, &mut wrong);
+    for (config, host) in SYSTEMD {
+        let mut facts = facts(host);
+        let user = facts.euid != 0;
+        facts.systemd = Some(SystemdFacts {
+            version: 257,
+            user,
+            control_group: match user {
+                true => "/user.slice/user-1000.slice/user@1000.service".into(),
+                false => "/".into(),
+            },
+        });
+        let mut request = request();
+        request.driver = CgroupDriver::Systemd;
+        request.rootless = user;
+        let path = fixtures().join(format!("configs/{config}.json"));
+        let text = text_of(&path, &facts, &request);
+        compare(&format!("{config}.{host}.systemd"), &text, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What only a host with SELinux and resctrl can do.
+#[test]
+fn schedules_of_a_host_with_selinux_and_resctrl() {
+    let mut wrong = Vec::new();
+    for config in LABELLED {
+        let path = fixtures().join(format!("configs/{config}.json"));
+        let text = text_of(&path, &facts("selinux-v2"), &request());
+        compare(&format!("{config}.selinux-v2"), &text, &mut wrong);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -177,8 +204,9 @@ fn no_golden_file_without_a_configuration() {
     let known: Vec<String> = configs()
         .iter()
         .flat_map(|(config, _)| HOSTS.map(|host| format!("{config}.{host}.txt")))
-        .chain(HOSTS.map(|host| format!("everything-else.{host}.txt")))
+        .chain(LABELLED.map(|config| format!("{config}.selinux-v2.txt")))
         .chain(["with-options.hybrid-v1.txt".to_owned()])
+        .chain(SYSTEMD.map(|(config, host)| format!("{config}.{host}.systemd.txt")))
         .collect();
     for entry in std::fs::read_dir(package().join("tests/golden")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();

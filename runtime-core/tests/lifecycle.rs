@@ -7,9 +7,10 @@ mod sandbox;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use runtime_core::{ContainerId, ErrorKind, Exit, Signal, Status, Stdio, Terminal};
+use runtime_core::{ContainerId, ErrorKind, ExecRequest, Exit, Signal, Status, Stdio, Terminal};
 use sandbox::{eventually, mounts, open_files, sandbox};
 use serde_json::json;
 
@@ -476,4 +477,86 @@ fn a_program_that_fails_at_start_is_named_and_the_container_stops() {
     eventually("its end", || container.status().unwrap() == Status::Stopped);
     place.runtime().delete(&id("late"), false).unwrap();
     assert_eq!(place.remains("late"), Vec::<std::path::PathBuf>::new());
+}
+
+/// config.md: `process` is required when start is called, not before.
+#[test]
+fn a_container_without_a_process_is_created_entered_and_never_started() {
+    let Some(sandbox) = sandbox("a_container_without_a_process_is_created_entered_and_never_started") else {
+        return;
+    };
+    let mut config = sandbox.config("bare", &[]);
+    config.as_object_mut().unwrap().remove("process");
+    let runtime = sandbox.runtime();
+    let error = runtime.run(sandbox.request("bare", &config)).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.field()),
+        (ErrorKind::InvalidSpec, Some("process"))
+    );
+    assert_eq!(sandbox.remains("bare"), Vec::<PathBuf>::new());
+
+    let mut container = runtime.create(sandbox.request("bare", &config)).unwrap();
+    assert_eq!(container.status().unwrap(), Status::Created);
+    for _ in 0..2 {
+        let error = container.start().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (
+                ErrorKind::InvalidSpec,
+                "process: the field is missing: there is no program to start"
+            )
+        );
+        assert_eq!(container.status().unwrap(), Status::Created);
+    }
+    let mut process = runtime_core::spec::no_process();
+    process.set_args(Some(vec!["/bin/true".to_owned()]));
+    let executed = container.exec(ExecRequest::new(process)).unwrap();
+    assert_eq!(executed.wait().unwrap(), Exit::Code(0));
+    runtime.delete(container.id(), false).unwrap();
+    assert_eq!(sandbox.remains("bare"), Vec::<PathBuf>::new());
+}
+
+/// fsconfig(2) takes 255 bytes for each value; 70 layers need thousands.
+#[test]
+fn an_overlay_of_many_layers() {
+    let Some(sandbox) = sandbox("an_overlay_of_many_layers") else {
+        return;
+    };
+    let layers: Vec<PathBuf> = (0..70)
+        .map(|at| sandbox.dir().join(format!("layers/{at}-{}", "x".repeat(100))))
+        .collect();
+    for (at, layer) in layers.iter().enumerate() {
+        std::fs::create_dir_all(layer).unwrap();
+        std::fs::write(layer.join(format!("file{at}")), "").unwrap();
+    }
+    // The first layer is the upper one.
+    std::fs::write(layers[0].join("who"), "first").unwrap();
+    std::fs::write(layers[69].join("who"), "last").unwrap();
+    let list: Vec<_> = layers.iter().map(|layer| layer.to_string_lossy()).collect();
+    let mut config = sandbox.config(
+        "layers",
+        &["/bin/sh", "-c", "cat /merged/who; test -e /merged/file69"],
+    );
+    let mount = json!({"destination": "/merged", "type": "overlay", "source": "overlay",
+        "options": ["ro", format!("lowerdir={}", list.join(":"))]});
+    config["mounts"].as_array_mut().unwrap().push(mount);
+    let mut request = sandbox.request("layers", &config);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    request.stdio = Stdio {
+        output: Some(writer.into()),
+        ..Stdio::default()
+    };
+    let runtime = sandbox.runtime();
+    match runtime.run(request) {
+        Ok(container) => {
+            assert_eq!(container.wait().unwrap(), Exit::Code(0));
+            let mut said = String::new();
+            reader.read_to_string(&mut said).unwrap();
+            assert_eq!(said, "first");
+            runtime.delete(container.id(), true).unwrap();
+        }
+        // A kernel before 6.8 has a page for all of them, and says so.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}"),
+    }
+    assert_eq!(sandbox.remains("layers"), Vec::<PathBuf>::new());
 }

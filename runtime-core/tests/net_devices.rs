@@ -184,13 +184,14 @@ fn a_joined_namespace_keeps_the_device_and_its_own_indices() {
         .find(|line| line.contains("rct0@"))
         .and_then(|line| line.split(':').next()?.parse().ok())
         .unwrap();
+    // Held to the end: the device has its other end here, and would go with this namespace.
     let here = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
     setns(std::fs::File::open(&path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
     let next = index + 1;
     ip(&format!(
         "link add taken0 index {index} type veth peer name taken1 index {next}"
     ));
-    setns(here, CloneFlags::CLONE_NEWNET).unwrap();
+    setns(&here, CloneFlags::CLONE_NEWNET).unwrap();
 
     ip("address add 10.11.12.13/24 dev rct0");
     let script = "busybox ip address show dev rct0 > /out/seen";

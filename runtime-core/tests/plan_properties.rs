@@ -200,8 +200,12 @@ fn seccomp() -> impl Strategy<Value = Value> {
         ])
     };
     let names = subsequence(vec!["read", "write", "mkdir", "getcwd", "chmod"], 1..=5);
-    (action(), action(), names).prop_map(|(default, rule, names)| {
-        json!({"defaultAction": default, "syscalls": [{"names": names, "action": rule}]})
+    (action(), action(), names, any::<bool>()).prop_map(|(default, rule, names, asks)| {
+        let mut rules = vec![json!({"names": names, "action": rule})];
+        if asks {
+            rules.push(json!({"names": ["mknod", "sendmsg"], "action": "SCMP_ACT_NOTIFY"}));
+        }
+        json!({"defaultAction": default, "syscalls": rules, "listenerPath": "/run/agent.sock"})
     })
 }
 

@@ -6,6 +6,7 @@
 //! - [`demo`]: from a fresh clone to a container's output.
 //! - [`checks`]: everything that can be tested on this host, with one summary line.
 //! - [`compare`]: time and memory beside other runtimes.
+//! - [`soak`]: thousands of containers, and what is left of them.
 
 #![allow(
     clippy::print_stdout,
@@ -19,6 +20,7 @@ mod compare;
 mod demo;
 mod host;
 mod licences;
+mod soak;
 mod spdx;
 mod steps;
 mod tally;
@@ -39,6 +41,9 @@ usage: cargo xtask COMMAND
     --peer NAME=PATH         a runtime to compare with; may be given several times, and instead of
                              runc, crun and youki on PATH
     --runtime PATH           the runtime to measure instead of this workspace's release build
+  soak [OPTIONS]             thousands of containers and execs; fails when anything is left of them
+    --rounds N               containers, and as many execs (default 10000)
+    --runtime PATH           the runtime to try instead of this workspace's release build
   setup                      only install the Debian packages that the others need
   help                       this text
 ";
@@ -54,6 +59,7 @@ fn main() -> ExitCode {
         ["test"] => checks::run(checks::Extent::Full),
         ["test", "--quick"] => checks::run(checks::Extent::Quick),
         ["bench", options @ ..] => compare::run(options),
+        ["soak", options @ ..] => soak::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
         ["help" | "--help" | "-h"] | [] => {

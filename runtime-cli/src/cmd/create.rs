@@ -44,6 +44,6 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
 }
 
 fn prepare<'a>(session: &'a Session, matches: &Matches) -> Result<(&'a Runtime, CreateRequest)> {
-    let runtime = session.creating_runtime()?;
+    let runtime = session.runtime();
     Ok((runtime, Launch::from(matches)?.request(session, true)?))
 }

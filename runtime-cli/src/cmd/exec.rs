@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use runtime_core::spec::{LoadedProcess, LoadedSpec, Process, capability};
+use runtime_core::spec::{LoadedProcess, LoadedSpec, Process, capability, no_process};
 use runtime_core::{
     Container, Error, ErrorKind, ExecRequest, Executed, Result, SubCgroup, Terminal as Place,
 };
@@ -243,11 +243,7 @@ fn from_options(session: &Session, matches: &Matches, container: &Container) -> 
 
 /// The container's own program with what the options change; and capabilities that nobody knows.
 fn described(config: &LoadedSpec, matches: &Matches) -> Result<(Process, Vec<String>)> {
-    let mut process = config
-        .spec
-        .process()
-        .clone()
-        .ok_or_else(|| Error::new(ErrorKind::State, "the container's configuration has no process"))?;
+    let mut process = config.spec.process().clone().unwrap_or_else(no_process);
     let words = matches.words().get(1..).unwrap_or_default();
     if words.is_empty() {
         return Err(

@@ -3,6 +3,7 @@
 pub(crate) mod completion;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod info;
@@ -20,6 +21,7 @@ mod select;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -38,6 +40,7 @@ pub(crate) const ALL: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
     &info::DOCTOR,
+    &events::COMMAND,
     &exec::COMMAND,
     &features::COMMAND,
     &info::INFO,
@@ -53,6 +56,7 @@ pub(crate) const ALL: &[&Command] = &[
     &spec::COMMAND,
     &start::COMMAND,
     &state::COMMAND,
+    &update::COMMAND,
 ];
 
 /// Follows the command line; the exit code.

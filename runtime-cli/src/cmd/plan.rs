@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use runtime_core::facts::HostFacts;
 use runtime_core::spec::LoadedSpec;
 use runtime_core::{CreateRequest, Error, Terminal};
 
@@ -52,9 +51,8 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
     request.no_pivot = matches.has("no-pivot");
     request.no_new_keyring = matches.has("no-new-keyring");
     // A plan needs no privilege, so it is made for a caller who has what the configuration asks for.
-    let plan = session
-        .creating_runtime()?
-        .plan(&request, &HostFacts::gather()?.as_root())?;
+    let runtime = session.runtime();
+    let plan = runtime.plan(&request, &runtime.facts()?.as_root())?;
     if as_json {
         out(&format!("{:#}\n", plan.to_json()));
     } else {

@@ -66,7 +66,6 @@ fn starting(error: Error) -> Failure {
 }
 
 fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Launch, CreateRequest)> {
-    session.creating_runtime()?;
     let launch = Launch::from(matches)?;
     let request = launch.request(session, detach)?;
     Ok((launch, request))
@@ -110,7 +109,7 @@ fn begin(
     request: CreateRequest,
     delete: bool,
 ) -> Result<(Container, Option<Proxy>, Option<Terminal>)> {
-    let runtime = session.creating_runtime()?;
+    let runtime = session.runtime();
     let has_terminal = matches!(request.terminal, Place::Keep);
     let host_socket = request.notify_socket.clone();
     if !has_terminal && host_socket.is_none() {

@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::sys::errno::{EACCES, EISDIR, ENOENT, ENOTDIR, EPERM};
 use crate::sys::files::{self, Kind};
 use crate::sys::process::Strings;
-use crate::sys::{Handle, fd, identity, process};
+use crate::sys::{Handle, fd, identity, messenger, process};
 use crate::text::{Path, Text};
 use crate::{home, stdio};
 
@@ -112,15 +112,13 @@ fn close_all_but(report: Handle, behind: u32) -> Outcome {
 }
 
 /// Loads a filter. The listener that it may have goes to the parent and is not kept (a program that held it could
-/// answer its own calls).
+/// answer its own calls). A thread without the filter hands it out: the calls that this takes may be among those that
+/// the filter refuses, or holds up until somebody with the listener answers.
 pub(crate) fn load(filter: &Filter<'_>, report: &Report) -> Outcome {
-    let result = identity::load_filter(filter.instructions, filter.flags)?;
-    if filter.flags & NEW_LISTENER != 0 {
-        let listener = identity::filter_listener(result);
-        report.say_with(
-            Frame::new(FrameKind::Descriptor, filter.line),
-            Some(listener.at()),
-        );
+    let load = || identity::load_filter(filter.instructions, filter.flags);
+    if filter.flags & NEW_LISTENER == 0 {
+        return load().map(drop);
     }
-    Ok(())
+    let frame = Frame::new(FrameKind::Descriptor, filter.line).encode();
+    messenger::hand_out(report.socket(), frame, || load().map(identity::filter_listener))
 }

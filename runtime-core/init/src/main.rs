@@ -21,6 +21,7 @@ mod exec;
 mod failure;
 mod home;
 mod hook;
+mod labels;
 mod masks;
 #[path = "sys/memory.rs"]
 mod memory;

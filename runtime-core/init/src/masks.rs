@@ -37,8 +37,9 @@ impl Cover {
     }
 }
 
-/// Opens the host's null device and makes one empty read-only filesystem for all masked directories.
-pub(crate) fn prepare() -> Outcome<Masks> {
+/// Opens the host's null device and makes one empty read-only filesystem for all masked directories, with this SELinux
+/// label where it is not empty.
+pub(crate) fn prepare(label: &CStr) -> Outcome<Masks> {
     let null = mounts::open_tree(Handle::CWD, c"/dev/null", mounts::CLONE | mounts::NO_FOLLOW)
         .map_err(|failure| failure.detail(detail::SOURCE))?;
     if !files::status(null.at())?.is_null_device() {
@@ -49,6 +50,9 @@ pub(crate) fn prepare() -> Outcome<Masks> {
     mounts::set_string(parameters.at(), c"nr_blocks", c"1")?;
     mounts::set_string(parameters.at(), c"nr_inodes", c"1")?;
     mounts::set_flag(parameters.at(), c"ro")?;
+    if !label.is_empty() {
+        mounts::set_string(parameters.at(), c"context", label)?;
+    }
     mounts::create(parameters.at())?;
     let attributes = attribute::READ_ONLY | attribute::NO_SUID | attribute::NO_DEV | attribute::NO_EXEC;
     let empty = mounts::mount(parameters.at(), attributes)?;

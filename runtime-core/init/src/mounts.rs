@@ -10,7 +10,7 @@ use crate::copy_up;
 use crate::failure::{Failure, Outcome};
 use crate::paths::{self, Last, PROC, Place, Want};
 use crate::sys::errno::{EBUSY, EINVAL, ELOOP, ENOENT, EPERM};
-use crate::sys::files::{self, Kind};
+use crate::sys::files::{self, Kind, open};
 use crate::sys::mounts::{self, attribute};
 use crate::sys::{Fd, Handle};
 use crate::text::{PATH_MAX, Text, digits};
@@ -40,6 +40,17 @@ pub(crate) struct Filesystem<'a> {
     pub(crate) change: Change<'a>,
     pub(crate) target: &'a CStr,
     pub(crate) fallback: &'a CStr,
+    pub(crate) flags: u32,
+}
+
+/// The MountPage step.
+pub(crate) struct Page<'a> {
+    pub(crate) kind: &'a CStr,
+    pub(crate) source: &'a CStr,
+    pub(crate) data: &'a CStr,
+    pub(crate) superblock: u64,
+    pub(crate) change: Change<'a>,
+    pub(crate) target: &'a CStr,
     pub(crate) flags: u32,
 }
 
@@ -98,23 +109,63 @@ pub(crate) fn mount_filesystem(root: Handle, wanted: &Filesystem<'_>) -> Outcome
         made => made?,
     };
     check_target(root, &target, mount.at(), has(mount_flags::ALLOW_PROC))?;
-    let Change {
-        recursive_set,
-        recursive_clear,
-        propagation,
-        ..
-    } = wanted.change;
+    put(&mount, &target, &wanted.change)
+}
+
+/// Attaches a mount that has its own attributes already.
+fn put(mount: &Fd, target: &Place, wanted: &Change<'_>) -> Outcome {
     let change = Change {
         set: 0,
         clear: 0,
         unasked: 0,
-        recursive_set,
-        recursive_clear,
-        propagation,
+        ..*wanted
     };
     change.attributes(mount.at())?;
     mounts::attach(mount.at(), target.fd.at())?;
     change.propagation(mount.at())
+}
+
+/// A filesystem with options in one text.
+pub(crate) fn mount_page(root: Handle, wanted: &Page<'_>) -> Outcome {
+    let has = |flag| wanted.flags & flag != 0;
+    let stay = has(mount_flags::TARGET_REAL) || has(mount_flags::TARGET_NOFOLLOW);
+    let target = paths::make(
+        root,
+        wanted.target,
+        DIRECTORY,
+        if stay { Last::Stay } else { Last::Follow },
+    )?;
+    let mount = make_staged(wanted, target.fd.at())?;
+    check_target(root, &target, mount.at(), has(mount_flags::ALLOW_PROC))?;
+    set_all_attributes(&mount, wanted.change.set)?;
+    put(&mount, &target, &wanted.change)
+}
+
+/// mount(2) takes a path, and gives no descriptor. So it gets a directory of a private tmpfs, which lies on the target for
+/// that moment and which nobody else knows: what is mounted there is found by name, and no name can be exchanged.
+fn make_staged(wanted: &Page<'_>, target: Handle) -> Outcome<Fd> {
+    let back = files::open(Handle::CWD, c".", open::PATH | open::DIRECTORY, 0, 0)?;
+    let parameters = mounts::open_filesystem(c"tmpfs")?;
+    mounts::create(parameters.at())?;
+    let stage = mounts::mount(
+        parameters.at(),
+        attribute::NO_SUID | attribute::NO_DEV | attribute::NO_EXEC,
+    )?;
+    mounts::attach(stage.at(), target)?;
+    mounts::set_propagation(stage.at(), mounts::PRIVATE)?;
+    let made = mount_in(stage.at(), wanted);
+    files::change_dir_to(stage.at())?;
+    mounts::unmount(c".")?;
+    files::change_dir_to(back.at())?;
+    made
+}
+
+fn mount_in(stage: Handle, wanted: &Page<'_>) -> Outcome<Fd> {
+    files::make_dir(stage, c"new", 0o700)?;
+    let place = files::open(stage, c"new", open::PATH | open::DIRECTORY, 0, 0)?;
+    files::change_dir_to(place.at())?;
+    mounts::mount_here(wanted.source, wanted.kind, wanted.superblock, wanted.data)?;
+    mounts::open_tree(stage, c"new", mounts::CLONE)
 }
 
 /// What takes the place of a filesystem that this user namespace may not mount.
@@ -129,13 +180,18 @@ fn bind_instead(wanted: &Filesystem<'_>) -> Outcome<Fd> {
         }
         opened => opened.map_err(|failure| failure.detail(detail::SOURCE))?,
     };
-    let clear = if wanted.change.set & attribute::ACCESS_TIME == 0 {
+    set_all_attributes(&mount, wanted.change.set)?;
+    Ok(mount)
+}
+
+/// Gives a mount that exists the attributes that a new one is made with.
+fn set_all_attributes(mount: &Fd, set: u64) -> Outcome {
+    let clear = if set & attribute::ACCESS_TIME == 0 {
         0
     } else {
         attribute::ACCESS_TIME
     };
-    mounts::set_attributes(mount.at(), wanted.change.set, clear, false)?;
-    Ok(mount)
+    mounts::set_attributes(mount.at(), set, clear, false)
 }
 
 fn make_filesystem(wanted: &Filesystem<'_>, target: &Place) -> Outcome<Fd> {

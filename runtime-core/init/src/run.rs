@@ -8,17 +8,19 @@ use crate::exec::{self, Exec, Filter};
 use crate::failure::{Failure, Outcome};
 use crate::hook::{self, Hook};
 use crate::masks::{self, Masks};
-use crate::mounts::{self, Bind, Change, Filesystem};
+use crate::mounts::{self, Bind, Change, Filesystem, Page};
 use crate::nodes::{self, Node};
 use crate::report::Report;
 use crate::start;
 use crate::sys::identity::{Scheduling, Sets};
-use crate::sys::{Fd, Handle, identity, process};
+use crate::sys::{Fd, Handle, fd, identity, process};
 use crate::terminal::{self, Console};
 use crate::text::Path;
-use crate::{namespaces, root, settings, stdio};
+use crate::{labels, namespaces, root, settings, stdio};
 
 const CLONE_NEWUSER: u32 = 0x1000_0000;
+/// More descriptors than init has open at any time beside those that it was given.
+const OWN: u32 = 64;
 
 /// What the steps leave for one another.
 struct Init {
@@ -39,6 +41,8 @@ struct Init {
     place: Option<FdList<'static>>,
     filter: Option<Filter<'static>>,
     program: Option<Path>,
+    /// All steps.
+    code: Program<'static>,
 }
 
 /// Runs the program; it ends with the execution of the container's own.
@@ -55,6 +59,7 @@ pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
         place: None,
         filter: None,
         program: None,
+        code: program,
     };
     let mut steps = program.steps().peekable();
     while let Some(step) = steps.next() {
@@ -104,13 +109,15 @@ impl Init {
             Step::Propagation { .. }
             | Step::OpenRoot { .. }
             | Step::MountFs { .. }
+            | Step::MountPage { .. }
             | Step::MountBind { .. }
             | Step::Remount { .. } => self.mount(step),
             Step::MakeDir { .. }
             | Step::Symlink { .. }
             | Step::Device { .. }
             | Step::BindDevice { .. }
-            | Step::PrepareMasks {}
+            | Step::PrepareMasks { .. }
+            | Step::LabelFile { .. }
             | Step::Mask { .. }
             | Step::ReadOnlyPath { .. }
             | Step::ReadOnlyRoot {}
@@ -119,6 +126,9 @@ impl Init {
             | Step::Chroot {} => self.furnish(step),
             Step::OpenProc {}
             | Step::Sysctl { .. }
+            | Step::ExecProfile { .. }
+            | Step::ExecLabel { .. }
+            | Step::KeyLabel { .. }
             | Step::Hostname { .. }
             | Step::Domainname { .. }
             | Step::Hook { .. }
@@ -215,6 +225,13 @@ impl Init {
                 let wanted = Filesystem { kind: fstype, source, options, change, target, fallback, flags };
                 mounts::mount_filesystem(self.root()?, &wanted)
             }
+            #[rustfmt::skip]
+            Step::MountPage {
+                fstype, source, data, superblock, attributes, recursive_set, recursive_clear, propagation, target, flags,
+            } => {
+                let change = Change { set: attributes, clear: 0, unasked: 0, recursive_set, recursive_clear, propagation };
+                mounts::mount_page(self.root()?, &Page { kind: fstype, source, data, superblock, change, target, flags })
+            }
             Step::MountBind {
                 source,
                 target,
@@ -298,10 +315,15 @@ impl Init {
                 mode,
                 device,
             } => nodes::bind_device(root?, source, path, mode, device),
-            Step::PrepareMasks {} => {
-                self.masks = Some(masks::prepare()?);
+            Step::PrepareMasks { label } => {
+                self.masks = Some(masks::prepare(label)?);
                 Ok(())
             }
+            Step::LabelFile {
+                path,
+                label,
+                may_fail,
+            } => labels::set_on_file(root?, path, label, may_fail),
             Step::Mask { path } => {
                 let root = root?;
                 self.masks
@@ -326,10 +348,10 @@ impl Init {
                 self.proc = Some(settings::open_proc(self.root().ok())?);
                 Ok(())
             }
-            Step::Sysctl { path, value } => {
-                let proc = self.proc.as_ref().ok_or(Failure::malformed())?;
-                settings::write_sysctl(proc.at(), path, value)
-            }
+            Step::Sysctl { path, value } => settings::write_sysctl(self.proc()?, path, value),
+            Step::ExecProfile { profile } => labels::set_exec_profile(self.proc()?, profile),
+            Step::ExecLabel { label } => labels::set_exec_label(self.proc()?, label),
+            Step::KeyLabel { label } => labels::set_key_label(self.proc()?, label),
             Step::Hostname { name } => identity::set_host_name(name),
             Step::Domainname { name } => identity::set_domain_name(name),
             Step::Hook {
@@ -411,6 +433,7 @@ impl Init {
             }
             Step::IoPriority { value } => identity::set_io_priority(value),
             Step::Personality { persona } => identity::set_personality(persona),
+            Step::MemoryPolicy { mode, nodes } => identity::set_memory_policy(mode, nodes),
             Step::Rlimit { resource, soft, hard } => process::limit(resource, soft, hard),
             Step::Umask { mask } => {
                 process::set_umask(mask);
@@ -471,7 +494,38 @@ impl Init {
             self.filter = Some(filter);
             return Ok(());
         }
+        self.close_before_filter()?;
         exec::load(&filter, &self.report)
+    }
+
+    fn proc(&self) -> Outcome<Handle> {
+        self.proc.as_ref().map(Fd::at).ok_or(Failure::malformed())
+    }
+
+    /// Later closing may be refused by the filter, so that what no later step names is closed here.
+    #[inline(never)]
+    fn close_before_filter(&mut self) -> Outcome {
+        (self.root, self.masks, self.proc, self.borrowed) = (None, None, None, None);
+        let (mut listener, mut placed) = (-1, None);
+        for (_, step) in self.code.steps().flatten() {
+            match step {
+                Step::WaitStart { listener: fd } => listener = fd,
+                Step::PlaceFds { fds } => placed = Some(fds),
+                _ => {}
+            }
+        }
+        let report = self.report.socket().number();
+        namespaces::close_all_but(&[report, listener], placed)?;
+        let numbers = placed.iter().flat_map(FdList::iter).chain([report, listener]);
+        let highest = numbers.max().unwrap_or(0).max(0).cast_unsigned();
+        let count = placed.map_or(0, |fds| u32::try_from(fds.len()).unwrap_or(u32::MAX));
+        // A new descriptor has the lowest number that is free, and the placed ones are moved by their own count.
+        fd::promise_bound(
+            highest
+                .saturating_add(count.saturating_mul(2))
+                .saturating_add(OWN),
+        );
+        Ok(())
     }
 
     fn root(&self) -> Outcome<Handle> {

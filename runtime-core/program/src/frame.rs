@@ -79,6 +79,8 @@ pub mod detail {
     pub const LIMIT: u32 = 15;
     /// The mounted root belongs to a mount that is already there and of another kind.
     pub const EXISTS: u32 = 16;
+    /// ExecProfile, ExecLabel, KeyLabel: what was read back is not what was written.
+    pub const OTHER_LABEL: u32 = 20;
 }
 
 /// What the parent says.

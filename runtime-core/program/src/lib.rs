@@ -10,6 +10,7 @@
 mod call;
 mod field;
 mod frame;
+pub mod label;
 mod reader;
 pub mod step;
 #[cfg(feature = "writer")]

@@ -167,6 +167,12 @@ steps! {
         fstype: Str, source: Str, options: Strs, attributes: U64, recursive_set: U64, recursive_clear: U64,
         propagation: Nums, target: Str, fallback: Str, flags: U32,
     }
+    /// The same for options that are too long for fsconfig: mount(2) with these MS_* flags of the filesystem and one text
+    /// of at most 4095 bytes, on a place of init's own, from where it is taken to `target`.
+    96 MountPage {
+        fstype: Str, source: Str, data: Str, superblock: U64, attributes: U64, recursive_set: U64,
+        recursive_clear: U64, propagation: Nums, target: Str, flags: U32,
+    }
     /// Clone the mount at `source` (a path of the present root, not of the container's), change attributes, attach it at
     /// `target` in the root, which is made where missing as the source's type asks, and set its propagation. The
     /// attributes `unasked` are cleared too, but where the mount is locked against that.
@@ -189,13 +195,16 @@ steps! {
     /// Bind the host's device node `source`, checked to be of this type and number, on a file made at `path` in the root.
     28 BindDevice { source: Str, path: Str, mode: U32, device: U64 }
     /// Before the root changes: clone the host's /dev/null (checked) and make the shared empty read-only tmpfs, which
-    /// the Mask steps attach.
-    29 PrepareMasks {}
+    /// the Mask steps attach, with this SELinux label where it is not empty.
+    29 PrepareMasks { label: Str }
     /// Cover what is at the path: a directory with the shared empty one, anything else with the host's null device. A
     /// missing path is fine. A symbolic link at the end is not followed, nor covered.
     30 Mask { path: Str }
     /// Make the tree at the path read-only by a bind of itself. A missing path is fine.
     31 ReadOnlyPath { path: Str }
+    /// Give what is at the path in the root this SELinux label. Where `may_fail`, one that this user may not label stays
+    /// as it is.
+    94 LabelFile { path: Str, label: Blob, may_fail: Bool }
     /// Make the container's root (its top mount only) read-only.
     32 ReadOnlyRoot {}
 
@@ -274,6 +283,14 @@ steps! {
     82 Seccomp { filter: Blob, flags: U32 }
     /// prlimit64(2) of this process: the limit of this RLIMIT_* number.
     84 Rlimit { resource: U32, soft: U64, hard: U64 }
+    /// set_mempolicy(2): mode with its flags, and the nodes as a bit mask in whole words of 8 bytes.
+    90 MemoryPolicy { mode: U32, nodes: Blob }
+    /// Let what is executed next be confined by this AppArmor profile; written to the private procfs, and read back.
+    91 ExecProfile { profile: Str }
+    /// Let what is executed next have this SELinux label; written to the private procfs, and read back.
+    92 ExecLabel { label: Str }
+    /// Let new keyrings have this SELinux label, or, with an empty one, that of the policy; the same way.
+    93 KeyLabel { label: Str }
     /// Say Starting, close everything above the first 3 + `keep` descriptors, execve(2) the program found. With
     /// `home` not NO_HOME the environment gets HOME of that uid from the container's /etc/passwd, else `/`.
     83 Exec { args: Strs, env: Strs, home: U32, keep: U32 }

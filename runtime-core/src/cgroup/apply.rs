@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use super::change::Old;
 use super::fs::{Cgroup, Group, belongs};
 use super::limits::{Absent, Guard, Version, Write};
 use super::{dir, subtree};
@@ -16,12 +17,21 @@ use crate::error::{Error, ErrorKind, Result};
 type LastFile<'a> = Option<(&'a str, OwnedFd)>;
 
 impl Cgroup {
-    /// Writes the limits, in their order. Used at create and for an update.
+    /// Writes the limits, in their order. For a cgroup that was just made; [`Cgroup::change`] is for one in use.
     ///
     /// # Errors
     /// Names the field of the configuration, the file, the value and the kernel's answer. Writes before the failed one
     /// stay.
     pub fn apply(&self, writes: &[Write]) -> Result<()> {
+        self.write_all(writes, None)
+    }
+
+    /// The same; `journal` gets what each file held before.
+    pub(super) fn write_all<'a>(
+        &'a self,
+        writes: &'a [Write],
+        mut journal: Option<&mut Vec<Old<'a>>>,
+    ) -> Result<()> {
         for write in writes {
             if let Some(guard) = &write.guard {
                 self.group_for(write)?.check(write, guard)?;
@@ -31,7 +41,7 @@ impl Cgroup {
         let mut postponed: Vec<&Write> = Vec::new();
         for (position, write) in writes.iter().enumerate() {
             let group = self.group_for(write)?;
-            match group.put(write, &mut last) {
+            match group.put_noted(write, &mut last, &mut journal) {
                 Ok(()) => {}
                 Err(Errno::INVAL) if write.retry => postponed.push(write),
                 Err(errno) => return Err(group.explain(write, errno)),
@@ -40,7 +50,7 @@ impl Cgroup {
             if next.is_none_or(|next| next.controller != write.controller) {
                 for write in postponed.drain(..) {
                     group
-                        .put(write, &mut last)
+                        .put_noted(write, &mut last, &mut journal)
                         .map_err(|errno| group.explain(write, errno))?;
                 }
             }
@@ -63,6 +73,23 @@ impl Cgroup {
 }
 
 impl Group {
+    fn put_noted<'a>(
+        &'a self,
+        write: &'a Write,
+        last: &mut LastFile<'a>,
+        journal: &mut Option<&mut Vec<Old<'a>>>,
+    ) -> Result<(), Errno> {
+        let old = journal.as_ref().and_then(|_| self.remember(write));
+        let result = self.put(write, last);
+        // Of several lines some may have been taken before one was refused.
+        if let Some(journal) = journal
+            && (result.is_ok() || write.value.contains('\n'))
+        {
+            journal.extend(old);
+        }
+        result
+    }
+
     fn put<'a>(&self, write: &'a Write, last: &mut LastFile<'a>) -> Result<(), Errno> {
         let fd = self.fd()?;
         if last.as_ref().is_none_or(|(file, _)| *file != write.file) {
@@ -87,20 +114,25 @@ impl Group {
     /// or because this kernel lacks it.
     fn open_absent<'a>(&self, write: &'a Write) -> Result<Found<'a>, Errno> {
         let fd = self.fd()?;
-        if write.version == Version::V2 && self.lacks(&write.controller) {
-            let mount = dir::mount_of(&self.directory)?;
-            let refused = subtree::enable(self, mount.as_fd(), &[&write.controller]);
-            if refused.is_ok_and(|refused| refused.is_empty())
-                && let Ok(opened) = dir::open_to_write(fd, &write.file)
-            {
-                return Ok(Found::Itself(opened));
-            }
+        if write.version == Version::V2
+            && self.hand_down(&write.controller)
+            && let Ok(opened) = dir::open_to_write(fd, &write.file)
+        {
+            return Ok(Found::Itself(opened));
         }
         match &write.absent {
             Absent::Fail => Err(Errno::NOENT),
             Absent::Skip => Ok(Found::Nothing),
             Absent::Instead { file, value } => Ok(Found::Other(dir::open_to_write(fd, file)?, value)),
         }
+    }
+
+    /// Has a missing controller of version 2 handed down to the group; whether that was needed and done.
+    pub(super) fn hand_down(&self, controller: &str) -> bool {
+        self.lacks(controller)
+            && dir::mount_of(&self.directory).is_ok_and(|mount| {
+                subtree::enable(self, mount.as_fd(), &[controller]).is_ok_and(|refused| refused.is_empty())
+            })
     }
 
     fn lacks(&self, controller: &str) -> bool {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{Version, Write};
 use crate::error::{Error, ErrorKind, Result};
+use crate::spec::Warning;
 
 const FIELD: &str = "linux.resources.devices";
 
@@ -45,6 +46,12 @@ impl Access {
         self.0
     }
 
+    /// What is left; nothing where nothing is.
+    fn without(self, other: Self) -> Option<Self> {
+        let left = self.0 & !other.0;
+        (left != 0).then_some(Self(left))
+    }
+
     fn parse(text: &str, origin: &str) -> Result<Self> {
         let mut bits = 0;
         for letter in text.chars() {
@@ -52,6 +59,8 @@ impl Access {
                 'r' => Self::READ.0,
                 'w' => Self::WRITE.0,
                 'm' => Self::MKNOD.0,
+                // Meant for "all", and nothing to the kernel and to runc: see access_warnings.
+                'a' => 0,
                 _ => {
                     let message =
                         format!("{letter:?} in {text:?}: r (read), w (write) and m (mknod) are allowed");
@@ -157,7 +166,8 @@ pub struct DeviceRules {
 
 /// Checks the rules of linux.resources.devices and puts the runtime's own behind them, as runc does: every node may be
 /// made, and the devices that every container has may be used. `devices` are linux.devices: a node there with the path of
-/// a default device takes the default's rule away, since it may be another device.
+/// a default device takes the default's rule away, since it may be another device. So does a rule that denies exactly the
+/// devices of a default, for what it denies: see docs/adr/0010-default-device-rules.md.
 ///
 /// # Errors
 /// A rule has no access, an unknown letter in it, a sort of device that has no rules, or an impossible number.
@@ -170,15 +180,51 @@ pub fn device_rules(rules: &[LinuxDeviceCgroup], devices: &[LinuxDevice]) -> Res
         if path.is_some_and(|path| devices.iter().any(|device| device.path().as_os_str() == path)) {
             continue;
         }
-        let devices = Some(Devices { kind, major, minor });
+        let devices = Devices { kind, major, minor };
+        let Some(access) = access.without(denied_by_name(&all[..rules.len()], devices)) else {
+            continue;
+        };
         all.push(DeviceRule {
             allow: true,
-            devices,
+            devices: Some(devices),
             access,
             origin: DEFAULTS.to_owned(),
         });
     }
     Ok(DeviceRules { rules: all })
+}
+
+/// Letters that change nothing, though their writers may think so.
+pub(crate) fn access_warnings(rules: &[LinuxDeviceCgroup]) -> Vec<Warning> {
+    let has_a = |rule: &LinuxDeviceCgroup| {
+        rule.access()
+            .as_deref()
+            .is_some_and(|access| access.contains('a'))
+    };
+    let positions = rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| has_a(rule))
+        .map(|(position, _)| position);
+    let message = "the letter a is ignored: r (read), w (write) and m (mknod) are accesses, a is a type";
+    positions
+        .map(|position| Warning::new(format!("{FIELD}[{position}].access"), message))
+        .collect()
+}
+
+/// What the rules deny for exactly these devices. A rule for all devices forgets those before it.
+fn denied_by_name(rules: &[DeviceRule], devices: Devices) -> Access {
+    let forgotten = rules
+        .iter()
+        .rposition(|rule| rule.devices.is_none())
+        .map_or(0, |last| last + 1);
+    let named = rules[forgotten..]
+        .iter()
+        .filter(|rule| rule.devices == Some(devices));
+    Access(named.fold(0, |bits, rule| match rule.allow {
+        true => bits & !rule.access.0,
+        false => bits | rule.access.0,
+    }))
 }
 
 type DefaultRule = (Option<&'static str>, DeviceKind, Option<u32>, Option<u32>, Access);
@@ -259,7 +305,7 @@ impl DeviceRules {
     }
 
     /// The answer without any rule that matches, and the rules that count: those after the last for all devices.
-    fn effective(&self) -> (bool, &[DeviceRule]) {
+    pub(in crate::cgroup) fn effective(&self) -> (bool, &[DeviceRule]) {
         match self.rules.iter().rposition(|rule| rule.devices.is_none()) {
             Some(last) => (self.rules[last].allow, &self.rules[last + 1..]),
             None => (false, &self.rules),
@@ -279,6 +325,22 @@ impl DeviceRules {
     /// A rule takes something back from a part of an exception with more devices. The kernel would ignore it without a
     /// word, and the device would stay open.
     pub fn v1_writes(&self) -> Result<Vec<Write>> {
+        let (default, _) = self.effective();
+        let exceptions = self.exceptions()?;
+        let file = |allow: bool| if allow { "devices.allow" } else { "devices.deny" };
+        let write = |allow, value: String, origin: &str| {
+            Write::new(Version::V1, "devices", file(allow), value, origin)
+        };
+        let mut writes = vec![write(default, "a".to_owned(), FIELD)];
+        let exceptions = exceptions.into_iter().filter(|(_, (access, _))| *access != 0);
+        writes.extend(exceptions.map(|(devices, (access, origin))| {
+            write(!default, format!("{devices} {}", Access(access)), origin)
+        }));
+        Ok(writes)
+    }
+
+    /// What differs from the answer without any rule, with its access bits and where it comes from.
+    pub(in crate::cgroup) fn exceptions(&self) -> Result<BTreeMap<Devices, (u8, &str)>> {
         let (default, rules) = self.effective();
         let mut exceptions: BTreeMap<Devices, (u8, &str)> = BTreeMap::new();
         for rule in rules {
@@ -290,16 +352,7 @@ impl DeviceRules {
             }
             take_back(&mut exceptions, rule, devices)?;
         }
-        let file = |allow: bool| if allow { "devices.allow" } else { "devices.deny" };
-        let write = |allow, value: String, origin: &str| {
-            Write::new(Version::V1, "devices", file(allow), value, origin)
-        };
-        let mut writes = vec![write(default, "a".to_owned(), FIELD)];
-        let exceptions = exceptions.into_iter().filter(|(_, (access, _))| *access != 0);
-        writes.extend(exceptions.map(|(devices, (access, origin))| {
-            write(!default, format!("{devices} {}", Access(access)), origin)
-        }));
-        Ok(writes)
+        Ok(exceptions)
     }
 }
 

@@ -137,13 +137,22 @@ pub(super) fn put(fd: BorrowedFd<'_>, value: &str) -> Result<(), Errno> {
 
 /// The names of the groups directly below.
 pub(super) fn children(group: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
+    names(group, rustix::fs::FileType::Directory)
+}
+
+/// The names of the control files.
+pub(super) fn files(group: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
+    names(group, rustix::fs::FileType::RegularFile)
+}
+
+fn names(group: BorrowedFd<'_>, kind: rustix::fs::FileType) -> Result<Vec<String>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(group, ".", flags, Mode::empty())?;
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::new(fd)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
-        if entry.file_type() == rustix::fs::FileType::Directory && name != b"." && name != b".." {
+        if entry.file_type() == kind && name != b"." && name != b".." {
             names.push(String::from_utf8_lossy(name).into_owned());
         }
     }

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::dir;
 use super::limits::{Version, Write};
 use super::path::{CgroupPaths, CgroupRecord, Directory, FIELD};
+use super::systemd::Scope;
 use super::{cpuset, subtree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::cgroup::HierarchyKind;
@@ -22,6 +23,8 @@ use crate::facts::cgroup::HierarchyKind;
 #[derive(Debug)]
 pub struct Cgroup {
     pub(super) groups: Vec<Group>,
+    /// The unit of systemd that they belong to.
+    scope: Option<Scope>,
     made: Vec<Made>,
 }
 
@@ -110,6 +113,7 @@ impl Cgroup {
     pub fn create(paths: &CgroupPaths, writes: &[Write], rootless: bool) -> Result<Self> {
         let mut cgroup = Self {
             groups: Vec::with_capacity(paths.directories.len()),
+            scope: None,
             made: Vec::new(),
         };
         let beside_v1 = paths
@@ -142,6 +146,7 @@ impl Cgroup {
     pub fn open(record: &CgroupRecord) -> Self {
         Self {
             groups: record.directories.iter().cloned().map(Group::new).collect(),
+            scope: record.scope.clone(),
             made: Vec::new(),
         }
     }
@@ -150,7 +155,30 @@ impl Cgroup {
     pub fn record(&self) -> CgroupRecord {
         CgroupRecord {
             directories: self.groups.iter().map(|group| group.directory.clone()).collect(),
+            scope: self.scope.clone(),
         }
+    }
+
+    /// The cgroup that systemd has made for a container: nothing is made here, but in version 2 those controllers are
+    /// handed down that systemd does not know.
+    ///
+    /// # Errors
+    /// It is not there, or a needed controller cannot be had.
+    pub fn adopt(paths: &CgroupPaths, scope: Scope, writes: &[Write]) -> Result<Self> {
+        let cgroup = Self {
+            groups: paths.directories.iter().cloned().map(Group::new).collect(),
+            scope: Some(scope),
+            made: Vec::new(),
+        };
+        for group in cgroup.groups.iter().filter(|group| group.is_unified()) {
+            let needed: Vec<&Write> = writes
+                .iter()
+                .filter(|write| belongs(write, &group.directory))
+                .collect();
+            let mount = dir::mount_of(&group.directory).map_err(|errno| group.os_error("open", "", errno))?;
+            subtree::prepare(group, mount.as_fd(), &needed, true)?;
+        }
+        Ok(cgroup)
     }
 
     /// Descriptors to enter the cgroups with: for the first process, and for exec.

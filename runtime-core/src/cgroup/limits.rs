@@ -162,6 +162,11 @@ impl Table<'_> {
 }
 
 impl Write {
+    /// Nobody may be made in the group any more, neither by clone3(2) into it.
+    pub(crate) fn admits_nobody(&self) -> bool {
+        self.file == "pids.max" && self.value.trim() == "0"
+    }
+
     /// A plain write: the file has to be there, and the kernel's answer is final.
     pub(super) fn new(
         version: Version,

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::systemd::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::cgroup::{CgroupFacts, CgroupMode, Hierarchy, HierarchyKind};
 
@@ -62,6 +63,9 @@ pub struct CgroupPaths {
 pub struct CgroupRecord {
     /// One directory for each hierarchy that the container was put into.
     pub directories: Vec<Directory>,
+    /// The unit of systemd that they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
 }
 
 impl CgroupRecord {
@@ -303,6 +307,7 @@ mod tests {
             directories: resolve(Some(Path::new("/x")), "c", &hybrid())
                 .unwrap()
                 .directories,
+            scope: None,
         };
         let paths = record.paths();
         assert_eq!(paths["cpu"], paths["cpuacct"]);

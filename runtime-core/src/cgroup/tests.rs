@@ -104,6 +104,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let cgroup = Cgroup::open(&CgroupRecord {
             directories: self.paths("").directories,
+            scope: None,
         });
         let killed = cgroup.kill_all();
         for child in &mut self.children {
@@ -389,6 +390,41 @@ fn a_refused_limit_names_field_file_value_and_answer() {
         "{text}"
     );
     assert!(error.errno().is_some(), "{text}");
+}
+
+#[test]
+fn a_change_that_fails_leaves_what_was_there() {
+    let Some(scratch) = Scratch::new("a_change_that_fails_leaves_what_was_there") else {
+        return;
+    };
+    let before = json!({"cpu": {"shares": 300, "quota": 60_000, "period": 200_000, "cpus": "0"}, "pids": {"limit": 30},
+        "memory": {"limit": 33_554_432, "reservation": 16_777_216}});
+    let writes = scratch.writes(before);
+    let cgroup = Cgroup::create(&scratch.paths(""), &writes, false).unwrap();
+    cgroup.apply(&writes).unwrap();
+    let files = |writes: &[Write]| -> Vec<(String, String)> {
+        let path = |write: &Write| scratch.file(&write.controller, "", &write.file).unwrap();
+        writes
+            .iter()
+            .map(|write| (write.file.clone(), read(path(write))))
+            .collect()
+    };
+    let old = files(&writes);
+    // Everything changes, then the last write of the processor fails: quota / period is too much for any kernel.
+    let asked = json!({"cpu": {"shares": 400, "quota": 1, "period": 5_000, "cpus": "0"}, "pids": {"limit": 31},
+        "memory": {"limit": 67_108_864, "reservation": 8_388_608}});
+    let changed = scratch.writes(asked);
+    let error = cgroup.change(&changed).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::EINVAL), "{error}");
+    assert!(!error.to_string().contains("could not be set back"), "{error}");
+    assert_eq!(files(&writes), old);
+    // One that succeeds can be taken back, too.
+    let asked = json!({"pids": {"limit": 31}, "memory": {"limit": 67_108_864, "reservation": 8_388_608}});
+    let changed = scratch.writes(asked);
+    let change = cgroup.change(&changed).unwrap();
+    assert_ne!(files(&writes), old);
+    assert_eq!(change.undo(), [""; 0]);
+    assert_eq!(files(&writes), old);
 }
 
 #[test]
@@ -718,4 +754,83 @@ fn lines_of_version_1_filter_devices() {
     }
     let list = scratch.file("devices", "", "devices.list").unwrap();
     assert_eq!(read(list), "c 1:3 rw");
+}
+
+#[test]
+fn a_delegated_group_has_a_new_owner_where_the_kernel_lists_it() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(scratch) = Scratch::new("a_delegated_group_has_a_new_owner_where_the_kernel_lists_it") else {
+        return;
+    };
+    let cgroup = scratch.create("");
+    let Some(dir) = scratch.file("", "", "") else {
+        println!("SKIPPED a_delegated_group_has_a_new_owner_where_the_kernel_lists_it: no unified hierarchy");
+        return;
+    };
+    cgroup.delegate(12_345, false).unwrap();
+    let owner = |path: PathBuf| std::fs::metadata(path).unwrap().uid();
+    assert_eq!(owner(dir.clone()), 12_345);
+    let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap();
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let entry = entry.unwrap();
+        let listed = list.lines().any(|name| entry.file_name() == name);
+        assert_eq!(owner(entry.path()) == 12_345, listed, "{entry:?}");
+    }
+}
+
+#[test]
+fn statistics_are_those_of_the_group() {
+    let Some(mut scratch) = Scratch::new("statistics_are_those_of_the_group") else {
+        return;
+    };
+    let cgroup = scratch.create("");
+    assert_eq!(cgroup.stats().unwrap().pids.current, 0);
+    let mut child = Command::new("sh")
+        .args(["-c", "read x; y=$(seq 100000); while :; do :; done"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for (_, path) in cgroup.record().paths() {
+        std::fs::write(path.join("cgroup.procs"), child.id().to_string()).unwrap();
+    }
+    drop(child.stdin.take());
+    scratch.children.push(child);
+    let deadline = Instant::now() + PATIENCE;
+    let stats = loop {
+        let stats = cgroup.stats().unwrap();
+        // A tenth of a second of processor time.
+        if stats.cpu.usage.total > 100_000_000 {
+            break stats;
+        }
+        assert!(Instant::now() < deadline, "{stats:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(stats.pids.current, 1);
+    if scratch
+        .facts
+        .hierarchy_of("memory")
+        .is_some_and(|h| h.kind == HierarchyKind::V1)
+    {
+        assert!(
+            stats.memory.usage.usage > 0
+                && stats.memory.usage.limit > 1 << 40
+                && !stats.memory.raw.is_empty()
+        );
+        assert_eq!(
+            stats.cpuset.cpus.is_empty(),
+            scratch.facts.hierarchy_of("cpuset").is_none()
+        );
+        assert_eq!(stats.cpu.usage.percpu.len(), stats.cpu.usage.percpu_user.len());
+    }
+    if scratch.facts.unified().is_some() && Path::new("/proc/pressure/cpu").exists() {
+        assert!(stats.cpu.psi.is_some());
+    }
+    wait_after_kill(&cgroup, &mut scratch);
+    cgroup.remove(PATIENCE).unwrap();
+    assert_eq!(cgroup.stats().unwrap_err().kind(), ErrorKind::NotRunning);
+}
+
+fn wait_after_kill(cgroup: &Cgroup, scratch: &mut Scratch) {
+    cgroup.kill_all().unwrap();
+    wait_for_end(scratch);
 }

@@ -2,7 +2,9 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
+mod security;
 mod support;
+pub mod systemd;
 
 pub use support::SupportFacts;
 
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use cgroup::CgroupFacts;
+use systemd::SystemdFacts;
 
 /// The oldest kernel that is supported: the one of RHEL 9, which has openat2, clone3 into a cgroup, mount_setattr and
 /// cgroup.kill.
@@ -35,10 +38,16 @@ pub struct HostFacts {
     pub groups_are_fixed: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
+    /// Whether SELinux is enabled, and may be asked for labels from here.
+    #[serde(default)]
+    pub selinux: bool,
     /// Whether the host has /proc/kcore.
     pub has_kcore: bool,
     /// The cgroup hierarchies.
     pub cgroup: CgroupFacts,
+    /// The service manager, where it was asked because it is to make cgroups.
+    #[serde(default)]
+    pub systemd: Option<SystemdFacts>,
 }
 
 impl HostFacts {
@@ -53,16 +62,18 @@ impl HostFacts {
             .bits();
         let in_user_namespace = in_user_namespace()?;
         Ok(Self {
-            kernel: kernel_version(&rustix::system::uname().release().to_string_lossy()),
+            kernel: running_kernel(),
             euid: rustix::process::geteuid().as_raw(),
             egid: rustix::process::getegid().as_raw(),
             capabilities,
             in_user_namespace,
             // The first namespace never does.
             groups_are_fixed: in_user_namespace && groups_are_fixed("/proc/self/setgroups"),
-            apparmor: exists("/sys/kernel/security/apparmor"),
+            apparmor: security::apparmor(),
+            selinux: security::selinux(),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
+            systemd: None,
         })
     }
 
@@ -116,6 +127,11 @@ impl HostFacts {
 
 fn exists(path: &str) -> bool {
     rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
+}
+
+/// Major and minor version of this kernel.
+pub(crate) fn running_kernel() -> (u32, u32) {
+    kernel_version(&rustix::system::uname().release().to_string_lossy())
 }
 
 fn kernel_version(release: &str) -> (u32, u32) {

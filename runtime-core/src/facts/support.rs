@@ -28,8 +28,6 @@ pub struct SupportFacts {
     pub apparmor_restrict_userns: Option<u64>,
     /// The actions that seccomp filters may use; empty: no filters.
     pub seccomp_actions: Vec<String>,
-    /// Whether SELinux is enabled.
-    pub selinux: bool,
     /// Whether systemd runs this host.
     pub systemd: bool,
     /// Whether newuidmap and newgidmap are installed with the privilege that they need.
@@ -62,7 +60,6 @@ impl SupportFacts {
             unprivileged_userns_clone: number_in("/proc/sys/kernel/unprivileged_userns_clone"),
             apparmor_restrict_userns: number_in("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
             seccomp_actions: words_in("/proc/sys/kernel/seccomp/actions_avail"),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             systemd: Path::new("/run/systemd/system").is_dir(),
             id_map_helpers: ["newuidmap", "newgidmap"]
                 .into_iter()

@@ -13,8 +13,7 @@ use runtime_core_program::step::NO_HOME;
 use rustix::event::{PollFd, PollFlags};
 
 use super::{Link, await_exec, spawn_init};
-use crate::error::{Error, ErrorKind, Result};
-use crate::id::signal_words;
+use crate::error::{Error, ErrorKind, Result, strsignal};
 use crate::lower::{Descriptors, lower, memfd};
 use crate::plan::{Action, FdName, Line, Plan, PlannedHook, Step};
 use crate::state::Exit;
@@ -62,7 +61,7 @@ pub(crate) fn run_hook(run: HookRun<'_>) -> Result<()> {
         ))),
         Exit::Code(0) => Ok(()),
         Exit::Code(code) => Err(failed(format!("exit status {code}, {output}"))),
-        Exit::Signal(signal) => Err(failed(format!("signal: {}, {output}", signal_words(signal)))),
+        Exit::Signal(signal) => Err(failed(format!("signal: {}, {output}", strsignal(signal)))),
         Exit::Unknown => Err(failed(
             "its end was not seen: another part of the process reaped it".to_owned(),
         )),

@@ -4,6 +4,7 @@
 //! that can outlive a failure is in the record before it is made.
 
 mod affinity;
+mod agent;
 mod hook;
 mod image;
 mod lend;
@@ -19,15 +20,18 @@ use std::path::Path;
 use runtime_core_program::FrameKind;
 use rustix::io::Errno;
 
+pub(crate) use agent::hand_over;
 pub(crate) use hook::{HookRun, run_hook};
 pub(crate) use link::{Link, Report, send};
 pub(crate) use words::failure;
 
+use crate::cgroup::systemd::ScopePlan;
 use crate::cgroup::{Cgroup, DeviceRules, Join, Write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{Descriptors, lower};
 use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
 use crate::record::{ProcessIdentity, START_SOCKET};
+use crate::seccomp::Agent;
 use crate::state::Status;
 use crate::sys::spawn;
 
@@ -41,10 +45,23 @@ pub(crate) trait Host {
     fn save_config(&mut self) -> Result<()>;
     /// The state document for a hook that the parent runs.
     fn hook_state(&self, status: Status, pid: i32) -> Vec<u8>;
+    /// The state document for the agent that gets a listener of this init or program.
+    fn agent_state(&self, pid: i32) -> Vec<u8>;
     /// The directory that host-side hooks run in.
     fn bundle(&self) -> &Path;
     /// A socket in the state directory that listens for `start`.
     fn listen(&self) -> Result<OwnedFd>;
+    /// Lets systemd make the scope around init.
+    fn start_scope(&mut self, _plan: &ScopePlan, _init: i32) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::Internal,
+            "there is no systemd to make a scope",
+        ))
+    }
+    /// Lets systemd move init into the container's scope.
+    fn attach_to_scope(&mut self, _init: i32) -> Result<()> {
+        Ok(())
+    }
     /// The cgroup of a container that exists.
     fn cgroup(&self) -> Option<Cgroup> {
         None
@@ -81,6 +98,8 @@ pub(crate) struct Launched {
 pub(crate) struct Launch<'a> {
     plan: &'a Plan,
     cgroup: Option<Cgroup>,
+    /// init was started outside of the cgroup that it belongs to: the kernel did not let this caller.
+    outside: bool,
     /// What the kernel had killed in the cgroup for lack of memory before this walk.
     killed_before: u64,
     descriptors: Descriptors,
@@ -88,6 +107,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) init: Option<Launched>,
     /// A master that init sent and nobody has passed on yet.
     master: Option<OwnedFd>,
+    /// Whether init has announced exec.
+    starting: bool,
 }
 
 impl<'a> Launch<'a> {
@@ -96,14 +117,16 @@ impl<'a> Launch<'a> {
         Self {
             plan,
             cgroup: None,
+            outside: false,
             killed_before: 0,
             descriptors,
             init: None,
             master: None,
+            starting: false,
         }
     }
 
-    /// Walks to the end of the schedule.
+    /// Walks to the end of the schedule, or to where another process goes on with it (`start`).
     ///
     /// # Errors
     /// The first line that fails, in the words of the plan. init may still live then.
@@ -115,6 +138,12 @@ impl<'a> Launch<'a> {
                 Action::Parent(ParentStep::AwaitExec) => self.started()?,
                 Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line))?,
                 Action::Init(step) => self.follow(step, line, host)?,
+            }
+            let created = ParentStep::SaveRecord {
+                status: Status::Created,
+            };
+            if line.action == Action::Parent(created) {
+                break;
             }
         }
         Ok(())
@@ -131,8 +160,12 @@ impl<'a> Launch<'a> {
                 host.save(*status, init)
             }
             ParentStep::MakeCgroup { .. } => self.make_cgroup(host),
+            ParentStep::StartScope { .. } => self.start_scope(host),
+            ParentStep::AttachToScope { .. } if self.outside => host.attach_to_scope(self.pid()?),
+            ParentStep::AttachToScope { .. } => Ok(()),
             ParentStep::Limit { write } => self.limit(write),
             ParentStep::DeviceRules { .. } => self.device_rules(),
+            ParentStep::DelegateCgroup { uid } => self.delegate(*uid),
             ParentStep::OpenCgroup { .. } => {
                 self.cgroup = host.cgroup();
                 self.killed_before = self.memory_kills();
@@ -189,6 +222,7 @@ impl<'a> Launch<'a> {
             }
             ParentStep::Affinity { cpus } => affinity::set(self.pid()?, cpus),
             ParentStep::PassTerminal { socket } => self.pass_terminal(socket.as_deref(), host),
+            ParentStep::PassListener { agent } => self.pass_listener(agent, host),
             ParentStep::AwaitExec => self.started(),
             ParentStep::SendPidfd { socket } => {
                 let init = self.init.as_ref().ok_or_else(no_init)?;
@@ -236,8 +270,29 @@ impl<'a> Launch<'a> {
 
     /// The end of the walk: the program runs, or a step after the last handshake failed.
     pub(crate) fn started(&self) -> Result<()> {
-        await_exec(|number| self.plan.line(number).cloned(), self.link()?)
+        let line = |number| self.plan.line(number).cloned();
+        follow_exec(line, self.link()?, self.starting, unexpected)
             .map_err(|error| self.killed_by_memory(error))
+    }
+
+    /// A filter that is loaded directly before exec is announced by it: nothing else may come in between.
+    fn pass_listener(&mut self, agent: &Agent, host: &dyn Host) -> Result<()> {
+        let listener = loop {
+            match self.link()?.receive()? {
+                Some(report) if report.frame.kind == FrameKind::Starting => self.starting = true,
+                Some(Report { frame, fd: Some(fd) }) if frame.kind == FrameKind::Descriptor => break fd,
+                Some(report) if report.frame.kind == FrameKind::Failed => {
+                    return Err(self.failed(Some(report)));
+                }
+                Some(Report { frame, .. }) => {
+                    let message = format!("init said {:?} where a listener was due", frame.kind);
+                    return Err(Error::new(ErrorKind::Internal, message));
+                }
+                None => return Err(self.failed(None)),
+            }
+        };
+        let pid = self.pid()?;
+        hand_over(agent, listener, pid, &host.agent_state(pid))
     }
 
     fn failed(&self, report: Option<Report>) -> Error {
@@ -288,6 +343,20 @@ impl<'a> Launch<'a> {
         Ok(())
     }
 
+    fn start_scope(&mut self, host: &mut dyn Host) -> Result<()> {
+        let Some(plan) = &self.plan.cgroup else {
+            return Ok(());
+        };
+        let Some(scope) = &plan.scope else {
+            return Ok(());
+        };
+        host.start_scope(scope, self.pid()?)?;
+        let cgroup = Cgroup::adopt(&plan.paths, scope.scope.clone(), &plan.writes)?;
+        host.keep_cgroup(&cgroup);
+        self.cgroup = Some(cgroup);
+        Ok(())
+    }
+
     fn limit(&self, write: &Write) -> Result<()> {
         match &self.cgroup {
             Some(cgroup) => cgroup.apply(std::slice::from_ref(write)),
@@ -304,6 +373,13 @@ impl<'a> Launch<'a> {
         rules.map_or(Ok(()), |(cgroup, rules, rootless)| {
             cgroup.apply_devices(rules, rootless).map(drop)
         })
+    }
+
+    fn delegate(&self, uid: u32) -> Result<()> {
+        let rootless = self.plan.cgroup.as_ref().is_some_and(|plan| plan.rootless);
+        self.cgroup
+            .as_ref()
+            .map_or(Ok(()), |cgroup| cgroup.delegate(uid, rootless))
     }
 
     fn open_namespace(&mut self, path: &str, kind: u32) -> Result<()> {
@@ -336,6 +412,7 @@ impl<'a> Launch<'a> {
             }
             Err(error) if error.errno() == Some(libc::EACCES) && host.may_stay_outside() => {
                 self.cgroup = None;
+                self.outside = true;
                 self.spawn_in(namespaces)?
             }
             other => other?,
@@ -412,16 +489,38 @@ impl<'a> Launch<'a> {
 /// Reads init's last words: the program runs when the end of file follows the announcement of exec. `line` gives a line
 /// of the schedule.
 pub(crate) fn await_exec(line: impl Fn(u32) -> Option<Line>, link: &Link) -> Result<()> {
-    match link.expect(FrameKind::Starting)? {
-        Ok(_) => match link.receive()? {
-            None => Ok(()),
-            Some(report) => Err(failure(line(report.frame.line).as_ref(), report)),
-        },
-        Err(Some(report)) => Err(failure(line(report.frame.line).as_ref(), report)),
-        Err(None) => Err(Error::new(
-            ErrorKind::System,
-            "init ended before the program was executed",
-        )),
+    follow_exec(line, link, false, unexpected)
+}
+
+fn unexpected(_: OwnedFd) -> Result<()> {
+    let message = "init sent a listener that nobody waits for";
+    Err(Error::new(ErrorKind::Internal, message))
+}
+
+/// The same where the announcement may have been read before, and a filter may have a listener.
+pub(crate) fn follow_exec(
+    line: impl Fn(u32) -> Option<Line>,
+    link: &Link,
+    mut starting: bool,
+    mut listener: impl FnMut(OwnedFd) -> Result<()>,
+) -> Result<()> {
+    loop {
+        match link.receive()? {
+            None if starting => return Ok(()),
+            None => {
+                let message = "init ended before the program was executed";
+                return Err(Error::new(ErrorKind::System, message));
+            }
+            Some(Report { frame, fd: Some(fd) }) if frame.kind == FrameKind::Descriptor => listener(fd)?,
+            Some(report) if report.frame.kind == FrameKind::Starting => starting = true,
+            Some(report) if report.frame.kind == FrameKind::Failed => {
+                return Err(failure(line(report.frame.line).as_ref(), report));
+            }
+            Some(Report { frame, .. }) => {
+                let message = format!("init said {:?} where its end was due", frame.kind);
+                return Err(Error::new(ErrorKind::Internal, message));
+            }
+        }
     }
 }
 
@@ -472,6 +571,9 @@ fn not_cloned(namespaces: u64, into_cgroup: bool, error: std::io::Error) -> Erro
             "a process is moved only by who may write to cgroup.procs of the nearest cgroup above both its old and its \
              new one: call the runtime from below the delegated unit (systemd-run --user --scope -p Delegate=yes ...)",
         ),
+        Some(libc::EAGAIN) if into_cgroup => {
+            error.with_hint("the cgroup has as many processes as it may have: see linux.resources.pids.limit")
+        }
         Some(libc::EPERM | libc::ENOSPC | libc::EUSERS) if new_user => error.with_hint(
             "this host may not let users make user namespaces: see the sysctls user.max_user_namespaces, \
              kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",

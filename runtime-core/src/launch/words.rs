@@ -8,12 +8,9 @@ use runtime_core_program::{Call, Frame, detail};
 
 use super::Report;
 
-use crate::error::{Error, ErrorKind, strerror};
-use crate::id::signal_words;
+use crate::error::{Error, ErrorKind, strerror, strsignal};
 use crate::plan::{Action, Line, Step};
-
-/// SCHED_DEADLINE of sched(7).
-const DEADLINE: u32 = 6;
+use crate::seccomp::{FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV};
 
 /// How much of a hook's output is shown, in bytes, from its end (R-55).
 const SHOWN: u64 = 4 << 10;
@@ -70,6 +67,9 @@ fn of_step(line: Option<&Line>, report: Report) -> Error {
 }
 
 fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
+    if let Some(error) = label(step, frame, errno) {
+        return error;
+    }
     let text = match frame.detail {
         detail::WRONG_TYPE => match step {
             Step::MountFs { fstype, target, .. } => {
@@ -80,6 +80,9 @@ fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
             Step::OpenRoot { path, .. } => format!("{path} is not a directory"),
             _ => "the path is of the wrong type".to_owned(),
         },
+        detail::OTHER_LABEL => {
+            "the kernel did not take the label: what was read back is another one".to_owned()
+        }
         detail::OUTSIDE => {
             "current working directory is outside of container mount namespace root -- possible container breakout \
              detected"
@@ -124,6 +127,43 @@ fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
     Error::new(ErrorKind::System, text).with_errno(errno)
 }
 
+/// The words of runc; podman takes the path in its quotes as a sign that a label could not be set.
+fn label(step: &Step, frame: &Frame, errno: i32) -> Option<Error> {
+    let (what, path) = match step {
+        Step::ExecProfile { .. } => (
+            "unable to apply apparmor profile: apparmor failed to apply profile",
+            "/proc/self/attr/apparmor/exec",
+        ),
+        Step::ExecLabel { .. } => ("can't set process label", "/proc/self/attr/exec"),
+        Step::KeyLabel { .. } => ("can't set the label of keyrings", "/proc/self/attr/keycreate"),
+        _ => return None,
+    };
+    if frame.detail != detail::NONE {
+        return None;
+    }
+    let call = if frame.call == Call::Write {
+        "write"
+    } else {
+        "open"
+    };
+    let missing =
+        matches!(step, Step::ExecProfile { .. }) && frame.call == Call::Write && errno == libc::ENOENT;
+    // A missing profile is not a missing program: engines look for the kernel's words.
+    let why = if missing {
+        "the profile is not loaded".to_owned()
+    } else {
+        strerror(errno)
+    };
+    let error = Error::new(ErrorKind::System, format!("{what}: {call} `{path}`: {why}")).with_errno(errno);
+    Some(if missing {
+        error.with_hint(
+            "load it with apparmor_parser(8); /sys/kernel/security/apparmor/profiles lists those that are",
+        )
+    } else {
+        error
+    })
+}
+
 fn hinted(error: Error, step: &Step, errno: i32) -> Error {
     match step {
         Step::Capabilities { .. } | Step::LimitBounding { .. } if errno == libc::EPERM => error
@@ -131,11 +171,22 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
         Step::Rlimit { .. } if errno == libc::EPERM => {
             error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
         }
-        // runc's words, which scheduler.bats looks for.
-        Step::Scheduler { policy: DEADLINE, .. } if errno == libc::EPERM => error.with_hint(
-            "process scheduler can't be used together with AllowedCPUs: SCHED_DEADLINE needs every CPU, so no \
-             linux.resources.cpu.cpus, and CAP_SYS_NICE",
+        Step::Scheduler { .. } if errno == libc::EPERM => error.context(
+            "process scheduler can't be used together with AllowedCPUs, nor without CAP_SYS_NICE",
         ),
+        Step::MemoryPolicy { .. } if errno == libc::EINVAL => error.with_hint(
+            "this machine or the container's cpuset has none of these memory nodes, or its kernel does not know the mode",
+        ),
+        Step::Seccomp { flags, .. } if errno == libc::EINVAL && flags & FLAG_WAIT_KILLABLE_RECV != 0 => {
+            error.with_hint("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19")
+        }
+        Step::Seccomp { flags, .. } if errno == libc::EAGAIN && flags & FLAG_NEW_LISTENER != 0 => error
+            .with_hint(
+                "a thread hands the listener out: linux.resources.pids.limit has to leave room for it",
+            ),
+        Step::Seccomp { flags, .. } if errno == libc::EBUSY && flags & FLAG_NEW_LISTENER != 0 => {
+            error.with_hint("a filter with a listener is in force already, and there can be only one")
+        }
         Step::Join { .. } if errno == libc::EPERM => {
             error.with_hint("the namespace belongs to a user namespace that the caller has no power over")
         }
@@ -167,10 +218,7 @@ fn hook(from: &str, path: &str, frame: &Frame, errno: i32, output: Option<OwnedF
         );
     let why = match frame.detail {
         detail::HOOK_EXIT => format!("exit status {}", frame.value),
-        detail::HOOK_SIGNAL => {
-            let number = i32::try_from(frame.value).unwrap_or(0);
-            format!("signal: {}", signal_words(number))
-        }
+        detail::HOOK_SIGNAL => format!("signal: {}", strsignal(i32::try_from(frame.value).unwrap_or(0))),
         detail::HOOK_TIMEOUT => format!("hook ran past specified timeout of {} s", frame.value),
         _ => format!("exec {path}: {}", strerror(errno)),
     };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::delete::destroy;
 use super::state::document;
 use super::{Container, Runtime};
+use crate::cgroup::systemd::{self, Manager, ScopePlan};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
@@ -14,7 +15,7 @@ use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
 use crate::lower::Descriptors;
 use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
-use crate::request::CreateRequest;
+use crate::request::{CgroupDriver, CreateRequest};
 use crate::spec::LoadedSpec;
 use crate::state::Status;
 
@@ -35,6 +36,30 @@ impl Runtime {
         self.make(request, StartBy::Caller)
     }
 
+    /// What this host can do, as far as creating a container with this runtime's options is concerned.
+    ///
+    /// # Errors
+    /// System; Unsupported, where cgroups are to be made by a systemd that does not run.
+    pub fn facts(&self) -> Result<HostFacts> {
+        self.gather().map(|(facts, _)| facts)
+    }
+
+    /// The facts, and the connection to systemd where it is asked.
+    fn gather(&self) -> Result<(HostFacts, Option<Manager>)> {
+        let mut facts = HostFacts::gather()?;
+        if self.driver != CgroupDriver::Systemd {
+            return Ok((facts, None));
+        }
+        let mut manager = Manager::connect(self.is_rootless(&facts))?;
+        facts.systemd = Some(manager.facts()?);
+        Ok((facts, Some(manager)))
+    }
+
+    fn is_rootless(&self, facts: &HostFacts) -> bool {
+        self.rootless
+            .unwrap_or(facts.euid != 0 || facts.in_user_namespace)
+    }
+
     /// The schedule that create would follow for this request on this host, without doing any of it.
     ///
     /// # Errors
@@ -45,7 +70,7 @@ impl Runtime {
     }
 
     fn make(&self, mut request: CreateRequest, start_by: StartBy) -> Result<Container> {
-        let facts = HostFacts::gather()?;
+        let (facts, manager) = self.gather()?;
         request.bundle = real_bundle(&request.bundle)?;
         let asked = self.plan_request(&request, &facts, start_by)?;
         let plan = Plan::create(&request.spec, &facts, &asked)?;
@@ -75,6 +100,7 @@ impl Runtime {
             dir: &dir,
             record,
             spec: &request.spec,
+            manager,
         };
         let result = making
             .prepare(&request)
@@ -87,6 +113,7 @@ impl Runtime {
                     record,
                     terminal,
                     pidfd: Some(pidfd),
+                    filter_flags: filter_flags(&plan),
                     warnings: plan.warnings,
                 })
             }
@@ -129,9 +156,7 @@ impl Runtime {
             no_pivot: request.no_pivot,
             no_new_keyring: request.no_new_keyring,
             driver: self.driver,
-            rootless: self
-                .rootless
-                .unwrap_or(facts.euid != 0 || facts.in_user_namespace),
+            rootless: self.is_rootless(facts),
             ..PlanRequest::new(request.id.clone(), &request.bundle)
         })
     }
@@ -142,6 +167,8 @@ struct Making<'a> {
     dir: &'a StateDir,
     record: Record,
     spec: &'a LoadedSpec,
+    /// The connection to systemd, with its driver.
+    manager: Option<Manager>,
 }
 
 impl Making<'_> {
@@ -185,6 +212,13 @@ impl Making<'_> {
     }
 }
 
+fn filter_flags(plan: &Plan) -> Option<u32> {
+    plan.lines.iter().find_map(|line| match &line.action {
+        Action::Init(Step::Seccomp { flags, .. }) => Some(*flags),
+        _ => None,
+    })
+}
+
 /// Runs the poststart hooks (config.md: a failure is an error, and the container is to be stopped).
 pub(super) fn poststart(record: &Record) -> Result<()> {
     let pid = record.init.map_or(0, |init| init.pid);
@@ -211,6 +245,20 @@ impl Host for Making<'_> {
         self.record.cgroup_made = true;
     }
 
+    fn start_scope(&mut self, plan: &ScopePlan, init: i32) -> Result<()> {
+        let manager = self
+            .manager
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no connection to systemd"))?;
+        manager.start(plan, init)?;
+        self.record.cgroup_made = true;
+        self.dir.save(&self.record)?;
+        let planned = self.record.cgroup.iter().flat_map(|cgroup| &cgroup.directories);
+        planned
+            .into_iter()
+            .try_for_each(|directory| systemd::check_place(init, directory))
+    }
+
     fn save_config(&mut self) -> Result<()> {
         let bytes = serde_json::to_vec(&self.spec.spec)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the configuration: {error}")))?;
@@ -219,6 +267,10 @@ impl Host for Making<'_> {
 
     fn hook_state(&self, status: Status, pid: i32) -> Vec<u8> {
         document(&self.record, status, pid)
+    }
+
+    fn agent_state(&self, pid: i32) -> Vec<u8> {
+        document(&self.record, Status::Creating, pid)
     }
 
     fn bundle(&self) -> &Path {
@@ -251,15 +303,13 @@ fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Re
         }
         _ => false,
     });
-    record.cgroup = plan.cgroup.as_ref().map(|cgroup| CgroupRecord {
-        directories: cgroup.paths.directories.clone(),
-    });
     record.poststart = planned_hooks(spec, HookKind::Poststart);
     record.poststop = planned_hooks(spec, HookKind::Poststop);
     record.start = StartLine::of(plan);
     // Where it is going to be; until it is made there may be somebody else's at that place.
     record.cgroup = plan.cgroup.as_ref().map(|cgroup| CgroupRecord {
         directories: cgroup.paths.directories.clone(),
+        scope: cgroup.scope.as_ref().map(|plan| plan.scope.clone()),
     });
     Ok(record)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::state::document;
 use super::{Container, Runtime, not_found};
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::{Manager, Scope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::launch::{HookRun, run_hook};
@@ -21,7 +22,7 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(2);
 /// What is to be said about a container that is gone.
 #[derive(Debug, Default)]
 pub struct Deleted {
-    /// poststop hooks that failed: the specification asks to warn and go on.
+    /// poststop hooks that failed: the specification asks to warn and go on. A unit that systemd did not take back.
     pub warnings: Vec<Error>,
 }
 
@@ -87,7 +88,11 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
         .filter(|_| record.cgroup_made)
         .map(Cgroup::open);
     end_processes(record, cgroup.as_ref())?;
+    let mut deleted = Deleted::default();
     if let Some(cgroup) = &cgroup {
+        // systemd first: it removes what it made and forgets the unit. Whatever it says, the cgroup goes.
+        let scope = record.cgroup.as_ref().and_then(|cgroup| cgroup.scope.as_ref());
+        deleted.warnings.extend(scope.and_then(|scope| stop(scope).err()));
         cgroup.remove(PATIENCE)?;
     } else if let Some(planned) = &record.cgroup {
         // The runtime was killed while it made them. An init that nobody wrote down ends by itself when it misses its
@@ -98,7 +103,6 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
         }
     }
     dir.remove()?;
-    let mut deleted = Deleted::default();
     for hook in &record.poststop {
         let state = document(record, Status::Stopped, 0);
         if let Err(error) = run_hook(HookRun {
@@ -110,6 +114,10 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
         }
     }
     Ok(deleted)
+}
+
+fn stop(scope: &Scope) -> Result<()> {
+    Manager::connect(scope.user)?.stop(scope)
 }
 
 /// Removes a cgroup's directory unless somebody is still in it at the deadline. Version 1 tells nobody when a cgroup

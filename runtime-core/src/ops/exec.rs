@@ -6,8 +6,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
+use super::state::document;
 use super::{Container, wait_for_end};
+use crate::cgroup::systemd::{Manager, Scope};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
@@ -69,15 +72,40 @@ impl Executed {
     }
 }
 
+/// How long a container that is ending may take until it counts as ended, when an exec has failed.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+
 impl Container {
     /// Runs another program in the container; returns when the program has been executed.
     ///
     /// # Errors
     /// WrongState, where the container is stopped or paused; Program, where the program cannot be executed. What was
     /// started has been killed then.
-    pub fn exec(&self, mut request: ExecRequest) -> Result<Executed> {
+    pub fn exec(&self, request: ExecRequest) -> Result<Executed> {
+        self.enter(request).map_err(|error| self.blame_the_end(error))
+    }
+
+    /// A container that ends while a program is on its way in shows in odd ways: its pid namespace takes no process
+    /// (ENOMEM), its cgroup is gone, the newcomer is killed, the saved configuration is deleted. The cause is the end.
+    fn blame_the_end(&self, error: Error) -> Error {
+        let other_cause = !matches!(error.kind(), ErrorKind::System | ErrorKind::State);
+        let Some(pidfd) = self.pidfd.as_ref().filter(|_| !other_cause) else {
+            return error;
+        };
+        // Its namespace refuses newcomers before the last process of it is gone.
+        match wait_for_end(pidfd, Some(END_PATIENCE)) {
+            Ok(true) => Error::new(
+                ErrorKind::WrongState,
+                "cannot exec in a stopped container: it ended while the program was being started",
+            ),
+            _ => error,
+        }
+    }
+
+    fn enter(&self, mut request: ExecRequest) -> Result<Executed> {
         let wrong_state = |message: &str| Err(Error::new(ErrorKind::WrongState, message));
-        match self.status()? {
+        let status = self.status()?;
+        match status {
             Status::Stopped => return wrong_state("cannot exec in a stopped container"),
             Status::Creating => return wrong_state("cannot exec in a container that is being created"),
             Status::Paused if !request.ignore_paused => {
@@ -96,6 +124,7 @@ impl Container {
             container: self,
             rootless: facts.euid != 0 || facts.in_user_namespace,
             init,
+            status,
             cgroup: self.entered_cgroup(&request.sub_cgroups)?,
             prepare: request.prepare_terminal,
             chosen: !request.sub_cgroups.is_empty(),
@@ -162,6 +191,8 @@ fn below(path: &str) -> Result<&Path> {
 struct Entry<'a> {
     container: &'a Container,
     init: ProcessIdentity,
+    /// Of the container.
+    status: Status,
     cgroup: Option<CgroupRecord>,
     prepare: Option<fn(BorrowedFd<'_>) -> Result<()>>,
     /// The caller chose the cgroup: no other one will do.
@@ -171,12 +202,19 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// The scope that systemd may have to move init into: this caller may not be allowed to.
+    fn scope(&self) -> Option<&Scope> {
+        let record = self.cgroup.as_ref().filter(|_| self.may_stay_outside())?;
+        record.scope.as_ref()
+    }
+
     fn plan_request(&self, request: &ExecRequest) -> Result<ExecPlanRequest> {
         let record = &self.container.record;
         let ProcessIdentity { pid, start_time } = self.init;
         let cgroup = self.cgroup.as_ref();
         Ok(ExecPlanRequest {
             cgroup: cgroup.map_or_else(Vec::new, |cgroup| cgroup.directories.clone()),
+            attach: self.scope().map(|scope| scope.unit.clone()),
             stdio: super::given(&request.stdio),
             console_socket: super::console_socket(Some(&request.process), &request.terminal)?,
             preserve_fds: super::count(&request.preserve_fds)?,
@@ -228,6 +266,11 @@ impl Host for Entry<'_> {
         Vec::new()
     }
 
+    /// The container's state, whose pid is that of its init; the program's own stands beside it.
+    fn agent_state(&self, _pid: i32) -> Vec<u8> {
+        document(&self.container.record, self.status, self.init.pid)
+    }
+
     fn bundle(&self) -> &Path {
         &self.container.record.bundle
     }
@@ -238,6 +281,13 @@ impl Host for Entry<'_> {
 
     fn cgroup(&self) -> Option<Cgroup> {
         self.cgroup.as_ref().map(Cgroup::open)
+    }
+
+    fn attach_to_scope(&mut self, init: i32) -> Result<()> {
+        match self.scope() {
+            Some(scope) => Manager::connect(scope.user)?.attach(scope, init),
+            None => Ok(()),
+        }
     }
 
     /// Where init is now in the unified hierarchy: a container may have moved its processes and have removed or

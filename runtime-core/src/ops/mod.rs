@@ -4,16 +4,19 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod kill;
 mod processes;
 mod start;
 mod state;
+mod update;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use delete::Deleted;
+pub use events::{Event, Events};
 pub use exec::Executed;
 pub(crate) use state::user_name;
 
@@ -130,6 +133,7 @@ pub struct Container {
     terminal: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
     warnings: Vec<crate::spec::Warning>,
+    filter_flags: Option<u32>,
 }
 
 impl Container {
@@ -145,6 +149,7 @@ impl Container {
             terminal: None,
             pidfd,
             warnings: Vec::new(),
+            filter_flags: None,
         })
     }
 
@@ -156,6 +161,12 @@ impl Container {
     /// Accepted oddities of the configuration, where this value came from create or run.
     pub fn warnings(&self) -> &[crate::spec::Warning] {
         &self.warnings
+    }
+
+    /// The `SECCOMP_FILTER_FLAG_*` bits of the program's seccomp filter, where this value came from create or run and there
+    /// is one.
+    pub fn filter_flags(&self) -> Option<u32> {
+        self.filter_flags
     }
 
     /// The container's own directory below the state directory.
@@ -207,7 +218,7 @@ fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "container does not exist")
 }
 
-/// Waits until the process has ended, or until the time is over: then false.
+/// Waits until the process has ended (the descriptor is readable), or until the time is over: then false.
 fn wait_for_end(pidfd: &OwnedFd, patience: Option<std::time::Duration>) -> Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec};
     let timeout = patience.map(|patience| Timespec {

@@ -1,20 +1,24 @@
 //! start: give the word to a waiting init, hear whether its program runs, run the poststart hooks.
 
+use std::os::fd::OwnedFd;
+
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Container;
 use super::create::poststart;
+use super::state::document;
 use crate::error::{Error, ErrorKind, Result};
-use crate::launch::{Link, await_exec};
-use crate::record::START_SOCKET;
+use crate::launch::{Link, follow_exec, hand_over};
+use crate::plan::NO_PROCESS;
+use crate::record::{START_SOCKET, StartLine};
 use crate::state::Status;
 
 impl Container {
     /// Starts the program of a created container.
     ///
     /// # Errors
-    /// WrongState, where it is not created; Program and Hook, where the program or a startContainer hook fails: the
+    /// WrongState, where it is not created; InvalidSpec, where its configuration has no process; Program and Hook, where the program or a startContainer hook fails: the
     /// container is stopped then.
     pub fn start(&mut self) -> Result<()> {
         let _lock = self.dir.lock()?;
@@ -26,18 +30,12 @@ impl Container {
             Status::Running => return Err(wrong_state("cannot start an already running container")),
             Status::Paused => return Err(wrong_state("cannot start a container in the paused state")),
         }
+        if !self.record.start.iter().any(StartLine::is_exec) {
+            return Err(Error::spec("process", NO_PROCESS));
+        }
         let link = self.connect()?;
         link.go(None)?;
-        let lines = &self.record.start;
-        await_exec(
-            |number| {
-                lines
-                    .iter()
-                    .find(|line| line.number == number)
-                    .map(crate::record::StartLine::line)
-            },
-            &link,
-        )?;
+        self.follow(&link)?;
         self.record.status = Status::Running;
         self.dir.save(&self.record)?;
         self.dir.unlink(START_SOCKET)?;
@@ -46,6 +44,29 @@ impl Container {
                 let _ = super::kill::end(pidfd);
             }
         })
+    }
+
+    /// The lines of the schedule behind the wait for start.
+    fn follow(&self, link: &Link) -> Result<()> {
+        let lines = &self.record.start;
+        let line = |number| {
+            let found = lines.iter().find(|line| line.number == number);
+            found.map(StartLine::line)
+        };
+        let listener = |listener: OwnedFd| {
+            let pid = self.record.init.map_or(0, |init| init.pid);
+            let agent = lines.iter().find_map(StartLine::agent);
+            let agent =
+                agent.ok_or_else(|| Error::new(ErrorKind::Internal, "nobody is named for the listener"))?;
+            let state = document(&self.record, Status::Created, pid);
+            hand_over(agent, listener, pid, &state).inspect_err(|_| {
+                // Nobody would ever answer it.
+                if let Some(pidfd) = &self.pidfd {
+                    let _ = super::kill::end(pidfd);
+                }
+            })
+        };
+        follow_exec(line, link, false, listener)
     }
 
     fn connect(&self) -> Result<Link> {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Process;
 use runtime_core_program::Text;
 
+use super::labels::Labels;
 use super::mounts::Mounts;
 use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
-use super::{CgroupPlan, Plan, devices, hooks, laws, net_devices};
-use crate::cgroup;
+use super::{CgroupPlan, Plan, delegation, devices, hooks, laws, net_devices};
+use crate::cgroup::{self, systemd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::facts::cgroup::HierarchyKind;
@@ -18,8 +19,11 @@ use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
 use crate::spec::capability::{self, CapabilityMasks};
-use crate::spec::{LoadedSpec, check};
+use crate::spec::{LoadedSpec, check, no_process};
 use crate::state::Status;
+
+/// What start says where the configuration has no program.
+pub(crate) const NO_PROCESS: &str = "the field is missing: there is no program to start";
 
 /// Who gives the word to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,10 +103,11 @@ impl Plan {
         facts.check_floor()?;
         let spec = &loaded.spec;
         let linux = spec.linux().as_ref();
-        let process = spec
-            .process()
-            .as_ref()
-            .ok_or_else(|| Error::spec("process", "the field is missing"))?;
+        let runs = spec.process().is_some();
+        if !runs && request.start_by == StartBy::Caller {
+            return Err(Error::spec("process", NO_PROCESS));
+        }
+        let process = &spec.process().clone().unwrap_or_else(no_process);
         let namespaces = Namespaces::of(spec, facts)?;
         let filter = linux
             .and_then(|linux| linux.seccomp().as_ref())
@@ -113,8 +118,8 @@ impl Plan {
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
         let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
         let given = Given::at_create(request, linux);
-        let program = Program::of(process, given, &namespaces, filter.as_ref());
-        refuse_unbuilt(loaded, facts)?;
+        let labels = Labels::of(process, facts)?;
+        let program = Program::of(process, given, labels, &namespaces, filter.as_ref());
         if !namespaces.has(USER) {
             check_capabilities(process, facts)?;
         }
@@ -126,14 +131,23 @@ impl Plan {
             },
             "(crash rule)",
         );
-        if let Some(cgroup) = &cgroup {
+        let scope = cgroup.as_ref().filter(|cgroup| cgroup.scope.is_some());
+        if let (Some(cgroup), None) = (&cgroup, scope) {
             make_cgroup(&mut schedule, cgroup);
+            delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
         namespaces.open(&mut schedule);
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
         }
-        namespaces.enter(&mut schedule, |schedule| program.oom_score(schedule));
+        namespaces.enter(&mut schedule, |schedule| {
+            if let Some(cgroup) = scope {
+                start_scope(schedule, cgroup, |schedule| {
+                    delegation::delegate(schedule, spec, facts, &namespaces);
+                });
+            }
+            program.oom_score(schedule);
+        });
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
@@ -144,27 +158,38 @@ impl Plan {
         if mounts.makes_dev() {
             devices::fill(&mut schedule, spec, facts, &namespaces)?;
         }
-        mounts.prepare_protection(&mut schedule);
+        mounts.prepare_protection(&mut schedule)?;
         net_devices::move_in(&mut schedule, spec, request, &namespaces)?;
         hooks::runtime(&mut schedule, spec);
         hooks::container(&mut schedule, spec, request, mounts.rootfs())?;
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;
-        program.make_cwd(&mut schedule)?;
+        if runs {
+            program.make_cwd(&mut schedule)?;
+        }
         mounts.finish(&mut schedule)?;
         names(&mut schedule, loaded, &namespaces);
+        labels.open_proc(&mut schedule, has_sysctls(loaded));
         sysctls(&mut schedule, loaded)?;
         mounts.protect(&mut schedule)?;
-        program.identity(&mut schedule)?;
-        program.drop_privileges(&mut schedule)?;
+        if runs {
+            program.identity(&mut schedule)?;
+            program.drop_privileges(&mut schedule)?;
+        }
 
         program.created(&mut schedule, request.start_by);
+        // Init had to be made, and what it makes itself.
+        let last = cgroup.iter().flat_map(|cgroup| &cgroup.writes);
+        last.filter(|write| write.admits_nobody())
+            .for_each(|write| limit(&mut schedule, write));
         hand_over(&mut schedule, request);
-        // Hooks of the container run under its filter.
-        program.late_filter(&mut schedule);
-        hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
-        program.execute(&mut schedule)?;
+        if runs {
+            // Hooks of the container run under its filter.
+            program.late_filter(&mut schedule);
+            hooks::start(&mut schedule, spec, request, &program.env(), program.home())?;
+            program.execute(&mut schedule)?;
+        }
 
         warnings.extend(program.unraisable());
         let mut plan = Self {
@@ -220,8 +245,6 @@ fn plan_cgroup(
             None => Ok(None),
         };
     }
-    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
     let limits = resources
         .map(|resources| cgroup::limits(resources, &facts.cgroup))
         .transpose()?;
@@ -240,7 +263,18 @@ fn plan_cgroup(
         .and_then(|linux| linux.devices().as_deref())
         .unwrap_or_default();
     let devices = cgroup::devices::device_rules(rules, nodes)?;
+    warnings.extend(cgroup::devices::access_warnings(rules));
+    let (scope, paths, writes) = if request.driver == CgroupDriver::Systemd {
+        let id = request.id.as_str();
+        let (scope, paths, writes) = systemd::plan(&loaded.spec, id, facts, &writes, &devices)?;
+        (Some(scope), paths, writes)
+    } else {
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
+        (None, paths, writes)
+    };
     Ok(Some(CgroupPlan {
+        scope,
         paths,
         writes,
         devices,
@@ -256,19 +290,44 @@ fn make_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
         .map(|directory| directory.path().to_string_lossy().into_owned())
         .collect();
     schedule.parent(ParentStep::MakeCgroup { directories }, "linux.cgroupsPath");
-    for write in &cgroup.writes {
-        schedule.parent(
-            ParentStep::Limit {
-                write: Box::new(write.clone()),
-            },
-            write.origin.clone(),
-        );
+    fill_cgroup(schedule, cgroup);
+}
+
+/// A scope is made around a process: init waits in it, before anything of the container exists, until its limits are
+/// there.
+fn start_scope(schedule: &mut Schedule, cgroup: &CgroupPlan, delegate: impl FnOnce(&mut Schedule)) {
+    let Some(plan) = &cgroup.scope else { return };
+    let field = "linux.cgroupsPath";
+    schedule.init(Step::Sync {}, field);
+    let start = ParentStep::StartScope {
+        unit: plan.scope.unit.clone(),
+        slice: plan.scope.slice.clone(),
+        properties: plan.properties.iter().map(ToString::to_string).collect(),
+    };
+    schedule.parent(start, field);
+    fill_cgroup(schedule, cgroup);
+    delegate(schedule);
+    schedule.parent(ParentStep::Release, field);
+}
+
+fn fill_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
+    for write in cgroup.writes.iter().filter(|write| !write.admits_nobody()) {
+        limit(schedule, write);
     }
     schedule.parent(
         ParentStep::DeviceRules {
             rules: cgroup.devices.lines(),
         },
         "linux.resources.devices",
+    );
+}
+
+fn limit(schedule: &mut Schedule, write: &cgroup::Write) {
+    schedule.parent(
+        ParentStep::Limit {
+            write: Box::new(write.clone()),
+        },
+        write.origin.clone(),
     );
 }
 
@@ -309,16 +368,17 @@ fn names(schedule: &mut Schedule, loaded: &LoadedSpec, namespaces: &Namespaces) 
     }
 }
 
+fn has_sysctls(loaded: &LoadedSpec) -> bool {
+    let linux = loaded.spec.linux().as_ref();
+    linux
+        .and_then(|linux| linux.sysctl().as_ref())
+        .is_some_and(|sysctl| !sysctl.is_empty())
+}
+
 fn sysctls(schedule: &mut Schedule, loaded: &LoadedSpec) -> Result<()> {
     let linux = loaded.spec.linux().as_ref();
-    let Some(sysctl) = linux
-        .and_then(|linux| linux.sysctl().as_ref())
-        .filter(|sysctl| !sysctl.is_empty())
-    else {
-        return Ok(());
-    };
-    schedule.init(Step::OpenProc {}, "linux.sysctl");
-    let sorted: std::collections::BTreeMap<_, _> = sysctl.iter().collect();
+    let sysctl = linux.and_then(|linux| linux.sysctl().as_ref());
+    let sorted: std::collections::BTreeMap<_, _> = sysctl.into_iter().flatten().collect();
     for (key, value) in sorted {
         let field = format!("linux.sysctl.{key}");
         // A key with a slash is a path already (net/ipv4/conf/eth0.1/...); dots in it are part of names.
@@ -393,51 +453,6 @@ fn check_capabilities(process: &Process, facts: &HostFacts) -> Result<()> {
         ),
     )
     .with_kind(ErrorKind::Permission))
-}
-
-/// Fields that this version cannot honour yet are refused, not ignored.
-fn refuse_unbuilt(loaded: &LoadedSpec, facts: &HostFacts) -> Result<()> {
-    let spec = &loaded.spec;
-    let linux = spec.linux().as_ref();
-    if let Some(process) = spec.process() {
-        refuse_labels(process, facts)?;
-    }
-    if set(linux.and_then(|linux| linux.mount_label().as_deref())) {
-        return unsupported("linux.mountLabel", "SELinux labels are not supported yet");
-    }
-    if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
-        return unsupported("linux.intelRdt", "Intel RDT is not supported yet");
-    }
-    if linux.is_some_and(|linux| linux.memory_policy().is_some()) {
-        return unsupported("linux.memoryPolicy", "memory policies are not supported yet");
-    }
-    Ok(())
-}
-
-fn unsupported(field: &str, message: &str) -> Result<()> {
-    Err(Error::spec(field, message).with_kind(ErrorKind::Unsupported))
-}
-
-fn set(text: Option<&str>) -> bool {
-    text.is_some_and(|text| !text.is_empty())
-}
-
-/// The same for what create and exec share.
-pub(super) fn refuse_labels(process: &Process, facts: &HostFacts) -> Result<()> {
-    if set(process.apparmor_profile().as_deref()) {
-        return if facts.apparmor {
-            unsupported(
-                "process.apparmorProfile",
-                "AppArmor profiles are not supported yet",
-            )
-        } else {
-            unsupported("process.apparmorProfile", "AppArmor is not enabled on this host")
-        };
-    }
-    if set(process.selinux_label().as_deref()) {
-        return unsupported("process.selinuxLabel", "SELinux labels are not supported yet");
-    }
-    Ok(())
 }
 
 /// A string for init, which cannot hold NUL.

@@ -7,10 +7,12 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Process, Spec};
 
-use super::create::{refuse_labels, tell_pid, text};
+use super::create::{tell_pid, text};
+use super::labels::Labels;
 use super::namespaces::{CGROUP, IPC, MOUNT, NETWORK, Namespaces, PID, TIME, USER, UTS, name_of};
-use super::process::{Given, Program, personality};
+use super::process::{Given, Program};
 use super::schedule::{FdName, ParentStep, Schedule, Step};
+use super::scheduling::Shared;
 use super::{Plan, laws};
 use crate::cgroup::Directory;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +20,7 @@ use crate::facts::HostFacts;
 use crate::facts::cgroup::HierarchyKind;
 use crate::id::ContainerId;
 use crate::seccomp::{self, Filter};
-use crate::spec::{LoadedSpec, check_process};
+use crate::spec::{LoadedSpec, check_process, numbers};
 
 /// The most CPUs that a set has room for (CPU_SETSIZE of sched_setaffinity(2)).
 const MAX_CPUS: u32 = 1024;
@@ -40,6 +42,8 @@ pub struct ExecPlanRequest {
     pub rootfs: PathBuf,
     /// The directories of the cgroup to enter.
     pub cgroup: Vec<Directory>,
+    /// The unit that systemd has to move init into, for a caller whom the kernel may forbid to do so.
+    pub attach: Option<String>,
     /// Which of the three standard descriptors the caller provides.
     pub stdio: [bool; 3],
     /// The socket that gets the terminal's master; None: the caller keeps it.
@@ -67,6 +71,7 @@ impl ExecPlanRequest {
             start_time,
             rootfs: rootfs.into(),
             cgroup: Vec::new(),
+            attach: None,
             stdio: [false; 3],
             console_socket: None,
             preserve_fds: 0,
@@ -78,7 +83,7 @@ impl ExecPlanRequest {
         }
     }
 
-    fn given(&self, spec: &Spec) -> Given<'_> {
+    fn given<'a>(&'a self, spec: &'a Spec) -> Given<'a> {
         Given {
             id: &self.id,
             stdio: self.stdio,
@@ -88,7 +93,7 @@ impl ExecPlanRequest {
             listen_fd_names: self.listen_fd_names.as_deref(),
             notify: false,
             no_new_keyring: self.no_new_keyring,
-            personality: personality(spec.linux().as_ref()),
+            shared: Shared::of(spec.linux().as_ref()),
         }
     }
 }
@@ -110,7 +115,7 @@ impl Plan {
         let spec = &saved.spec;
         let process = &completed(process, spec.process().as_ref());
         check_process(process, spec.linux().as_ref())?;
-        refuse_labels(process, facts)?;
+        let labels = Labels::of(process, facts)?;
         let filter = spec
             .linux()
             .as_ref()
@@ -119,7 +124,7 @@ impl Plan {
             .transpose()?;
         let namespaces = Namespaces::of(spec, facts)?;
         let given = request.given(spec);
-        let program = Program::of(process, given, &namespaces, filter.as_ref());
+        let program = Program::of(process, given, labels, &namespaces, filter.as_ref());
         let affinity = Affinity::of(process)?;
 
         let mut schedule = Schedule::default();
@@ -129,6 +134,13 @@ impl Plan {
             schedule.parent(ParentStep::AllCpus, "(exec)");
         }
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+        if let Some(unit) = request.attach.clone() {
+            // Before init has a sibling, which would stay outside.
+            schedule.barrier(
+                "(exec)",
+                [(ParentStep::AttachToScope { unit }, "(exec)".to_owned())],
+            );
+        }
         match process.oom_score_adj() {
             // The sibling behind Fork has the score only if it was set before.
             Some(value) if namespaces.parent_sets_limits() => {
@@ -150,6 +162,7 @@ impl Plan {
             schedule.barrier("process.terminal", []);
         }
         affinity.last(&mut schedule);
+        labels.open_proc(&mut schedule, false);
         program.identity(&mut schedule)?;
         program.drop_privileges(&mut schedule)?;
         program.late_filter(&mut schedule);
@@ -350,32 +363,14 @@ fn set_cpus(schedule: &mut Schedule, cpus: Option<&Vec<u32>>, field: &str) {
 
 /// A list like `0-3,7`.
 fn cpus(field: &str, list: &str) -> Result<Vec<u32>> {
-    let wrong = || {
-        Error::spec(
-            field,
-            format!("found {list:?}, allowed are numbers below {MAX_CPUS} and ranges of them, as 0-3,7"),
-        )
-    };
-    let number = |text: &str| {
-        let number = text.trim().parse::<u32>().map_err(|_| wrong())?;
-        if number < MAX_CPUS {
-            Ok(number)
-        } else {
-            Err(wrong())
-        }
-    };
-    let mut cpus = Vec::new();
-    for part in list.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (number(first)?, number(last)?);
-        if last < first {
-            return Err(wrong());
-        }
-        cpus.extend(first..=last);
-    }
-    cpus.sort_unstable();
-    cpus.dedup();
-    Ok(cpus)
+    numbers::parse(list, MAX_CPUS)
+        .filter(|cpus| !cpus.is_empty())
+        .ok_or_else(|| {
+            Error::spec(
+                field,
+                format!("found {list:?}, allowed are numbers below {MAX_CPUS} and ranges of them, as 0-3,7"),
+            )
+        })
 }
 
 #[cfg(test)]

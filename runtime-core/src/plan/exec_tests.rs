@@ -15,7 +15,9 @@ fn facts(privileged: bool) -> HostFacts {
         in_user_namespace: false,
         groups_are_fixed: false,
         apparmor: false,
+        selinux: false,
         has_kcore: true,
+        systemd: None,
         cgroup: crate::facts::cgroup::CgroupFacts {
             mode: crate::facts::cgroup::CgroupMode::V2,
             hierarchies: Vec::new(),

@@ -4,14 +4,15 @@
 //! is a bug of the planner, never of the configuration.
 
 use super::Plan;
-use super::schedule::{Action, ParentStep, Step};
+use super::schedule::{Action, Line, ParentStep, Step};
+use crate::seccomp::FLAG_NEW_LISTENER;
 
 /// Gives the line that breaks the law.
 type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 12] = [
+    let laws: [(&str, Law); 16] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -24,6 +25,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
         (
             "network devices move while init waits in its last namespaces, before any hook",
             devices_move_to_waiting_init,
+        ),
+        (
+            "systemd moves a waiting init, and before it can be seen in a cgroup namespace or leave a child behind",
+            scope_before_namespace,
         ),
         (
             "stray descriptors are closed before anything else (CVE-2024-21626)",
@@ -50,12 +55,24 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             sysctls_before_protection,
         ),
         (
+            "labels are written on a procfs of init's own, in its last namespaces (CVE-2019-16884, CVE-2025-52881)",
+            labels_on_own_procfs,
+        ),
+        (
             "nothing needs privilege after the capabilities are dropped",
             no_privilege_after_drop,
         ),
         (
+            "a cgroup is closed to new processes when the last one is made",
+            closed_last,
+        ),
+        (
             "after the filter only waiting, hooks and the program",
             nothing_after_filter,
+        ),
+        (
+            "the listener of a filter is passed on at once, and only there is one waited for",
+            listener_passed_on,
         ),
     ];
     for (law, broken_at) in laws {
@@ -111,8 +128,10 @@ fn record_first(plan: &Plan) -> Option<usize> {
                 step,
                 ParentStep::SaveRecord { .. }
                     | ParentStep::MakeCgroup { .. }
+                    | ParentStep::StartScope { .. }
                     | ParentStep::Limit { .. }
                     | ParentStep::DeviceRules { .. }
+                    | ParentStep::DelegateCgroup { .. }
                     | ParentStep::Listen
                     | ParentStep::WriteIdMaps { .. }
                     | ParentStep::MoveNetDevice { .. }
@@ -188,6 +207,34 @@ fn devices_move_to_waiting_init(plan: &Plan) -> Option<usize> {
     None
 }
 
+fn scope_before_namespace(plan: &Plan) -> Option<usize> {
+    let moved = parent_position(plan, |step| {
+        matches!(
+            step,
+            ParentStep::StartScope { .. } | ParentStep::AttachToScope { .. }
+        )
+    })?;
+    let waits = plan.lines[..moved]
+        .iter()
+        .rev()
+        .find_map(|line| match &line.action {
+            Action::Init(step) => Some(matches!(step, Step::Sync {})),
+            Action::Parent(ParentStep::Release) => Some(false),
+            Action::Parent(_) => None,
+        });
+    let early = init_steps(plan).find(|(line, step)| {
+        *line < moved
+            && matches!(
+                step,
+                Step::Unshare { .. } | Step::Join { .. } | Step::Fork {} | Step::Undumpable {}
+            )
+    });
+    match (waits, early) {
+        (Some(true), early) => early.map(|(line, _)| line),
+        _ => Some(moved),
+    }
+}
+
 fn stray_descriptors_first(plan: &Plan) -> Option<usize> {
     init_steps(plan)
         .next()
@@ -215,8 +262,9 @@ fn no_host_path_after_root(plan: &Plan) -> Option<usize> {
             Step::OpenRoot { .. }
                 | Step::MountBind { .. }
                 | Step::MountFs { .. }
+                | Step::MountPage { .. }
                 | Step::BindDevice { .. }
-                | Step::PrepareMasks {}
+                | Step::PrepareMasks { .. }
                 | Step::WriteSelf { .. }
                 | Step::EnterTime { .. }
         )
@@ -242,6 +290,22 @@ fn sysctls_before_protection(plan: &Plan) -> Option<usize> {
         .map(|(line, _)| line)
 }
 
+fn labels_on_own_procfs(plan: &Plan) -> Option<usize> {
+    let mut opened = false;
+    for (line, step) in init_steps(plan) {
+        match step {
+            Step::OpenProc {} => opened = true,
+            // The procfs shows the pid namespace that it was made in; whoever waits gives it up.
+            Step::Join { .. } | Step::Fork {} | Step::WaitStart { .. } => opened = false,
+            Step::ExecProfile { .. } | Step::ExecLabel { .. } | Step::KeyLabel { .. } if !opened => {
+                return Some(line);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
     let drop = position(plan, |step| matches!(step, Step::Capabilities { .. }))?;
     let free = |step: &Step| {
@@ -260,6 +324,12 @@ fn no_privilege_after_drop(plan: &Plan) -> Option<usize> {
         .map(|(line, _)| line)
 }
 
+fn closed_last(plan: &Plan) -> Option<usize> {
+    let waits = position(plan, |step| matches!(step, Step::WaitStart { .. }))?;
+    let closes = |step: &ParentStep| matches!(step, ParentStep::Limit { write } if write.admits_nobody());
+    parent_position(plan, closes).filter(|line| *line < waits)
+}
+
 fn nothing_after_filter(plan: &Plan) -> Option<usize> {
     let filter = position(plan, |step| matches!(step, Step::Seccomp { .. }))?;
     let free = |step: &Step| {
@@ -276,4 +346,18 @@ fn nothing_after_filter(plan: &Plan) -> Option<usize> {
     init_steps(plan)
         .find(|(line, step)| *line > filter && !free(step))
         .map(|(line, _)| line)
+}
+
+/// Until it is, every call that the filter asks about hangs.
+fn listener_passed_on(plan: &Plan) -> Option<usize> {
+    let has_listener = |line: Option<&Line>| match line.map(|line| &line.action) {
+        Some(Action::Init(Step::Seccomp { flags, .. })) => flags & FLAG_NEW_LISTENER != 0,
+        _ => false,
+    };
+    let passes = |line: Option<&Line>| {
+        let action = line.map(|line| &line.action);
+        matches!(action, Some(Action::Parent(ParentStep::PassListener { .. })))
+    };
+    (0..plan.lines.len())
+        .find(|&number| has_listener(plan.lines.get(number)) != passes(plan.lines.get(number + 1)))
 }

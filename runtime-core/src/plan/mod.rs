@@ -8,31 +8,41 @@
 //! orders of time.
 
 mod create;
+mod delegation;
 mod devices;
 mod exec;
 mod hooks;
+mod labels;
 pub mod laws;
+mod memory_policy;
 mod mounts;
 mod namespaces;
 mod net_devices;
 mod print;
 mod process;
+mod rlimits;
 mod schedule;
+mod scheduling;
 
+pub(crate) use create::NO_PROCESS;
 pub use create::{PlanRequest, StartBy};
 pub use exec::{ExecPlanRequest, completed};
 pub(crate) use hooks::planned as planned_hooks;
 pub use hooks::{HookKind, PlannedHook};
+pub use memory_policy::{memory_policy_flags, memory_policy_modes};
 pub(crate) use mounts::clean;
 pub use namespaces::IdMap;
 pub use schedule::{Action, FdName, LentIdMap, Line, ParentStep, Step};
 
+use crate::cgroup::systemd::ScopePlan;
 use crate::cgroup::{CgroupPaths, DeviceRules, Write};
 use crate::spec::Warning;
 
 /// How the container's cgroup is made.
 #[derive(Debug, Clone)]
 pub struct CgroupPlan {
+    /// The scope of systemd that it is; None: it is made by directories.
+    pub scope: Option<ScopePlan>,
     /// Its directory in every hierarchy.
     pub paths: CgroupPaths,
     /// What is written there, in order.

@@ -9,6 +9,7 @@ use serde::ser::{SerializeMap, Serializer};
 use super::Plan;
 use super::namespaces::name_of;
 use super::schedule::{Action, FdName, Line, ParentStep, Step};
+use crate::seccomp::FLAG_NEW_LISTENER;
 
 impl Plan {
     /// One line of text for each step: number, actor, what it does, where that comes from; then the warnings.
@@ -150,8 +151,19 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
     match step {
         ParentStep::SaveRecord { status } => write!(f, "save record {:?}", status.as_str()),
         ParentStep::MakeCgroup { directories } => write!(f, "create cgroup {}", directories.join(" ")),
+        ParentStep::StartScope {
+            unit,
+            slice,
+            properties,
+        } => write!(
+            f,
+            "start scope {unit} in {slice} around init: {}",
+            properties.join(" ")
+        ),
+        ParentStep::AttachToScope { unit } => write!(f, "move init into {unit}, if it is not in it"),
         ParentStep::Limit { write } => write!(f, "limit {}={}", write.file, write.value),
         ParentStep::DeviceRules { rules } => write!(f, "{} device rules", rules.len()),
+        ParentStep::DelegateCgroup { uid } => write!(f, "give the cgroup to user {uid}"),
         ParentStep::OpenNamespace { path, kind } => write!(f, "open {} namespace {path}", name_of(*kind)),
         ParentStep::OpenCgroup { directories } => write!(f, "open cgroup {}", directories.join(" ")),
         ParentStep::CheckProcess { pid, start_time } => {
@@ -201,6 +213,7 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
         ParentStep::Rlimit { name, soft, hard, .. } => write!(f, "set {name} {soft}:{hard}"),
         ParentStep::AllCpus => f.write_str("run on all CPUs of the cgroup"),
         ParentStep::Affinity { cpus } => write!(f, "run on the CPUs {cpus:?} only"),
+        ParentStep::PassListener { agent } => write!(f, "send the listener to {}", agent.socket),
         ParentStep::AwaitExec => f.write_str("wait until the program runs"),
         ParentStep::PassTerminal { socket: Some(socket) } => write!(f, "send the terminal to {socket}"),
         ParentStep::PassTerminal { socket: None } => f.write_str("give the terminal to the caller"),
@@ -256,6 +269,17 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             write!(f, "mount {fstype} on {target}")?;
             words(f, &[attributes(*flags), list(options), propagations(changes)])
         }
+        Step::MountPage {
+            fstype,
+            data,
+            attributes: flags,
+            target,
+            propagation: changes,
+            ..
+        } => {
+            write!(f, "mount {fstype} on {target}")?;
+            words(f, &[attributes(*flags), data.to_string(), propagations(changes)])
+        }
         Step::MountBind {
             source,
             target,
@@ -300,7 +324,7 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             mode & 0o7777
         ),
         Step::BindDevice { path, .. } => write!(f, "bind device {path}"),
-        Step::PrepareMasks {} => f.write_str("prepare masks"),
+        Step::PrepareMasks { .. } => f.write_str("prepare masks"),
         Step::Mask { path } => write!(f, "mask {path}"),
         Step::ReadOnlyPath { path } => write!(f, "make {path} read-only"),
         Step::ReadOnlyRoot {} => f.write_str("make the root read-only"),
@@ -311,6 +335,13 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Sysctl { path, value } => {
             write!(f, "sysctl {path}={}", String::from_utf8_lossy(value))
         }
+        Step::ExecProfile { profile } => write!(f, "take the AppArmor profile {profile} at execve"),
+        Step::ExecLabel { label } => write!(f, "take the SELinux label {label} at execve"),
+        Step::KeyLabel { label } if label.as_bytes().is_empty() => {
+            f.write_str("label keyrings by the policy")
+        }
+        Step::KeyLabel { label } => write!(f, "label keyrings {label}"),
+        Step::LabelFile { path, label, .. } => write!(f, "label {path} {}", String::from_utf8_lossy(label)),
         Step::Hostname { name } => write!(f, "hostname {}", String::from_utf8_lossy(name)),
         Step::Domainname { name } => write!(f, "domainname {}", String::from_utf8_lossy(name)),
         Step::Hook { path, .. } => write!(f, "run hook {path}"),
@@ -331,19 +362,25 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         }
         Step::IoPriority { value } => write!(f, "I/O priority class {} level {}", value >> 13, value & 7),
         Step::Personality { persona } => write!(f, "personality {persona:#x}"),
+        Step::MemoryPolicy { mode, .. } => write!(f, "memory policy {mode:#x}"),
         Step::Umask { mask } => write!(f, "umask {mask:03o}"),
         Step::LimitBounding { keep } => write!(f, "limit the bounding set to {keep:#x}"),
-        Step::Rlimit { resource, soft, hard } => write!(
-            f,
-            "limit {} to {soft}:{hard}",
-            super::process::rlimit_name(*resource)
-        ),
+        Step::Rlimit { resource, soft, hard } => {
+            write!(f, "limit {} to {soft}:{hard}", super::rlimits::name(*resource))
+        }
         Step::User { uid, gid, groups, .. } => write!(f, "become uid {uid} gid {gid} groups {groups:?}"),
         Step::WorkDir { path, .. } => write!(f, "change directory to {path}"),
         Step::Capabilities { effective, .. } => write!(f, "keep the capabilities {effective:#x}"),
         Step::FindProgram { name, .. } => write!(f, "find {name}"),
         Step::WaitStart { .. } => f.write_str("report created; wait for start"),
-        Step::Seccomp { filter, .. } => write!(f, "load seccomp ({} instructions)", filter.len() / 8),
+        Step::Seccomp { filter, flags } => {
+            let listener = if *flags & FLAG_NEW_LISTENER == 0 {
+                ""
+            } else {
+                ", with a listener"
+            };
+            write!(f, "load seccomp ({} instructions{listener})", filter.len() / 8)
+        }
         Step::Exec { args, .. } => write!(f, "execve {}", list(args)),
     }
 }

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{
-    IOPriorityClass, Linux, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    PosixRlimitType, Process, Scheduler,
-};
+use oci_spec::runtime::{Linux, Process};
 use runtime_core_program::Text;
 use runtime_core_program::step::NO_HOME;
 
 use super::create::{PlanRequest, StartBy, text, texts};
+use super::labels::Labels;
 use super::namespaces::Namespaces;
+use super::rlimits;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
+use super::scheduling::{self, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::seccomp::Filter;
@@ -43,13 +43,13 @@ pub(super) struct Given<'a> {
     pub(super) notify: bool,
     /// Leave the keyring.
     pub(super) no_new_keyring: bool,
-    /// linux.personality.
-    pub(super) personality: Option<LinuxPersonalityDomain>,
+    /// What all programs of the container share.
+    pub(super) shared: Shared<'a>,
 }
 
 impl<'a> Given<'a> {
     /// What the first program of a container gets.
-    pub(super) fn at_create(request: &'a PlanRequest, linux: Option<&Linux>) -> Self {
+    pub(super) fn at_create(request: &'a PlanRequest, linux: Option<&'a Linux>) -> Self {
         Self {
             id: &request.id,
             stdio: request.stdio,
@@ -59,16 +59,9 @@ impl<'a> Given<'a> {
             listen_fd_names: request.listen_fd_names.as_deref(),
             notify: request.notify_dir.is_some(),
             no_new_keyring: request.no_new_keyring,
-            personality: personality(linux),
+            shared: Shared::of(linux),
         }
     }
-}
-
-/// The execution domain of all programs of a container.
-pub(super) fn personality(linux: Option<&Linux>) -> Option<LinuxPersonalityDomain> {
-    linux
-        .and_then(|linux| linux.personality().as_ref())
-        .map(|persona| persona.domain())
 }
 
 /// What the last part of the schedule is planned from.
@@ -76,6 +69,7 @@ pub(super) struct Program<'a> {
     process: &'a Process,
     given: Given<'a>,
     env: Vec<String>,
+    labels: Labels<'a>,
     filter: Option<&'a Filter>,
     can_set_groups: bool,
     parent_sets_limits: bool,
@@ -85,6 +79,7 @@ impl<'a> Program<'a> {
     pub(super) fn of(
         process: &'a Process,
         given: Given<'a>,
+        labels: Labels<'a>,
         namespaces: &Namespaces,
         filter: Option<&'a Filter>,
     ) -> Self {
@@ -107,6 +102,7 @@ impl<'a> Program<'a> {
             process,
             given,
             env,
+            labels,
             filter,
             can_set_groups: namespaces.can_set_groups(),
             parent_sets_limits: namespaces.parent_sets_limits(),
@@ -180,7 +176,7 @@ impl<'a> Program<'a> {
             .flatten()
             .enumerate()
             .map(|(position, limit)| {
-                let (name, resource) = rlimit(limit.typ());
+                let (name, resource) = rlimits::of(limit.typ());
                 (
                     name,
                     resource,
@@ -298,49 +294,14 @@ impl<'a> Program<'a> {
         let process = self.process;
         if !self.given.no_new_keyring {
             let name = format!("_ses.{}", self.given.id);
-            schedule.init(
-                Step::NewKeyring {
-                    name: text("(keyring)", &name)?,
-                },
-                "(keyring)",
-            );
+            let name = text("(keyring)", &name)?;
+            self.labels.keyring(schedule, Step::NewKeyring { name })?;
         }
+        self.labels.at_exec(schedule)?;
         if self.no_new_privileges() {
             schedule.init(Step::NoNewPrivs {}, "process.noNewPrivileges");
         }
-        if let Some(asked) = process.scheduler() {
-            schedule.init(scheduler(asked)?, "process.scheduler");
-        }
-        if let Some(asked) = process.io_priority() {
-            let class = match asked.class() {
-                IOPriorityClass::IoprioClassRt => 1,
-                IOPriorityClass::IoprioClassBe => 2,
-                IOPriorityClass::IoprioClassIdle => 3,
-            };
-            let level = u32::try_from(asked.priority())
-                .ok()
-                .filter(|level| *level < 8)
-                .ok_or_else(|| {
-                    Error::spec(
-                        "process.ioPriority.priority",
-                        format!("{} is not between 0 and 7", asked.priority()),
-                    )
-                })?;
-            schedule.init(
-                Step::IoPriority {
-                    value: class << 13 | level,
-                },
-                "process.ioPriority",
-            );
-        }
-        if let Some(persona) = self.given.personality {
-            let persona = match persona {
-                LinuxPersonalityDomain::PerLinux => 0,
-                LinuxPersonalityDomain::PerLinux32 => 0x0008,
-            };
-            schedule.init(Step::Personality { persona }, "linux.personality");
-        }
-        Ok(())
+        scheduling::set(schedule, process, self.given.shared)
     }
 
     /// User, groups, and what must be done on the border between two users.
@@ -446,6 +407,10 @@ impl<'a> Program<'a> {
                 },
                 "linux.seccomp",
             );
+            if let Some(agent) = &filter.agent {
+                let agent = agent.clone();
+                schedule.parent(ParentStep::PassListener { agent }, "linux.seccomp.listenerPath");
+            }
         }
     }
 
@@ -497,98 +462,3 @@ fn deduplicated(env: &[String]) -> Vec<String> {
     }
     kept
 }
-
-fn scheduler(asked: &Scheduler) -> Result<Step> {
-    let policy = match asked.policy() {
-        LinuxSchedulerPolicy::SchedOther => libc::SCHED_OTHER,
-        LinuxSchedulerPolicy::SchedFifo => libc::SCHED_FIFO,
-        LinuxSchedulerPolicy::SchedRr => libc::SCHED_RR,
-        LinuxSchedulerPolicy::SchedBatch => libc::SCHED_BATCH,
-        LinuxSchedulerPolicy::SchedIso => 4,
-        LinuxSchedulerPolicy::SchedIdle => libc::SCHED_IDLE,
-        LinuxSchedulerPolicy::SchedDeadline => libc::SCHED_DEADLINE,
-    };
-    let flags = asked.flags().iter().flatten().fold(0, |flags, flag| {
-        flags
-            | match flag {
-                LinuxSchedulerFlag::SchedResetOnFork => 0x01,
-                LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
-                LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
-                LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
-                LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
-                LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
-                LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
-            }
-    });
-    let priority = asked.priority().unwrap_or(0);
-    Ok(Step::Scheduler {
-        policy: policy.cast_unsigned(),
-        flags,
-        nice: asked.nice().unwrap_or(0),
-        priority: u32::try_from(priority)
-            .map_err(|_| Error::spec("process.scheduler.priority", format!("{priority} is negative")))?,
-        runtime: asked.runtime().unwrap_or(0),
-        deadline: asked.deadline().unwrap_or(0),
-        period: asked.period().unwrap_or(0),
-    })
-}
-
-/// The name of a resource by its number.
-pub(super) fn rlimit_name(number: u32) -> &'static str {
-    RLIMITS
-        .iter()
-        .find(|(_, _, known)| *known == number)
-        .map_or("RLIMIT", |(_, name, _)| name)
-}
-
-/// The name and number of a resource.
-fn rlimit(kind: PosixRlimitType) -> (&'static str, u32) {
-    RLIMITS
-        .iter()
-        .find(|(known, ..)| *known == kind)
-        .map_or(("RLIMIT", u32::MAX), |(_, name, number)| (name, *number))
-}
-
-/// The resources of setrlimit(2).
-const RLIMITS: [(PosixRlimitType, &str, u32); 16] = [
-    (PosixRlimitType::RlimitCpu, "RLIMIT_CPU", libc::RLIMIT_CPU),
-    (PosixRlimitType::RlimitFsize, "RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
-    (PosixRlimitType::RlimitData, "RLIMIT_DATA", libc::RLIMIT_DATA),
-    (PosixRlimitType::RlimitStack, "RLIMIT_STACK", libc::RLIMIT_STACK),
-    (PosixRlimitType::RlimitCore, "RLIMIT_CORE", libc::RLIMIT_CORE),
-    (PosixRlimitType::RlimitRss, "RLIMIT_RSS", libc::RLIMIT_RSS),
-    (PosixRlimitType::RlimitNproc, "RLIMIT_NPROC", libc::RLIMIT_NPROC),
-    (
-        PosixRlimitType::RlimitNofile,
-        "RLIMIT_NOFILE",
-        libc::RLIMIT_NOFILE,
-    ),
-    (
-        PosixRlimitType::RlimitMemlock,
-        "RLIMIT_MEMLOCK",
-        libc::RLIMIT_MEMLOCK,
-    ),
-    (PosixRlimitType::RlimitAs, "RLIMIT_AS", libc::RLIMIT_AS),
-    (PosixRlimitType::RlimitLocks, "RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
-    (
-        PosixRlimitType::RlimitSigpending,
-        "RLIMIT_SIGPENDING",
-        libc::RLIMIT_SIGPENDING,
-    ),
-    (
-        PosixRlimitType::RlimitMsgqueue,
-        "RLIMIT_MSGQUEUE",
-        libc::RLIMIT_MSGQUEUE,
-    ),
-    (PosixRlimitType::RlimitNice, "RLIMIT_NICE", libc::RLIMIT_NICE),
-    (
-        PosixRlimitType::RlimitRtprio,
-        "RLIMIT_RTPRIO",
-        libc::RLIMIT_RTPRIO,
-    ),
-    (
-        PosixRlimitType::RlimitRttime,
-        "RLIMIT_RTTIME",
-        libc::RLIMIT_RTTIME,
-    ),
-];

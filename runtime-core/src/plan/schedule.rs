@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::hooks::PlannedHook;
 use super::namespaces::IdMap;
 use crate::cgroup::Write;
+use crate::seccomp::Agent;
 use crate::state::Status;
 
 /// A descriptor that init will inherit, named before it exists.
@@ -55,6 +56,21 @@ pub enum ParentStep {
         /// Its directories, by hierarchy.
         directories: Vec<String>,
     },
+    /// Let systemd make the container's cgroup around init.
+    StartScope {
+        /// Its name.
+        unit: String,
+        /// The slice that it is in.
+        slice: String,
+        /// Its properties, as `MemoryMax=uint64 1048576`.
+        properties: Vec<String>,
+    },
+    /// Let systemd move init into the cgroup of a container that exists, where the kernel did not let the caller start it
+    /// there.
+    AttachToScope {
+        /// The unit's name.
+        unit: String,
+    },
     /// Write one value into the cgroup.
     Limit {
         /// The write.
@@ -65,6 +81,11 @@ pub enum ParentStep {
     DeviceRules {
         /// The rules in the form of a v1 hierarchy: file and line.
         rules: Vec<(String, String)>,
+    },
+    /// Make a user of the host the owner of the cgroup.
+    DelegateCgroup {
+        /// The user.
+        uid: u32,
     },
     /// Open a namespace that init joins.
     OpenNamespace {
@@ -158,6 +179,12 @@ pub enum ParentStep {
     PassTerminal {
         /// Path of the socket.
         socket: Option<String>,
+    },
+    /// Take the listener of the filter that init has loaded and pass it on to the agent. Behind the wait for start this is
+    /// done by the process that starts.
+    PassListener {
+        /// Who gets it.
+        agent: Agent,
     },
     /// Wait until the program runs.
     AwaitExec,

@@ -34,6 +34,8 @@ const FILE: &str = "state.json";
 const TEMPORARY: &str = ".state.json";
 /// The saved configuration: exec plans from it, never from the bundle, which may have changed.
 pub(crate) const CONFIG: &str = "config.json";
+/// What a new configuration is called until it is complete.
+pub(crate) const TEMPORARY_CONFIG: &str = ".config.json";
 /// The socket that `start` connects to.
 pub(crate) const START_SOCKET: &str = "start.sock";
 /// The directory of the container's notify socket.

@@ -4,7 +4,8 @@ use runtime_core_program::Text;
 use runtime_core_program::step::NO_HOME;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Action, Line, Plan, Step};
+use crate::plan::{Action, Line, ParentStep, Plan, Step};
+use crate::seccomp::Agent;
 
 /// A line of the schedule behind the wait for start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +20,7 @@ pub(crate) struct StartLine {
 #[serde(rename_all = "kebab-case")]
 enum StartStep {
     Seccomp,
+    Agent(Agent),
     Hook(String),
     Exec(String),
 }
@@ -35,6 +37,7 @@ impl StartLine {
             .filter_map(|(number, line)| {
                 let step = match &line.action {
                     Action::Init(Step::Seccomp { .. }) => StartStep::Seccomp,
+                    Action::Parent(ParentStep::PassListener { agent }) => StartStep::Agent(agent.clone()),
                     Action::Init(Step::Hook { path, .. }) => StartStep::Hook(path.to_string()),
                     Action::Init(Step::Exec { args, .. }) => {
                         StartStep::Exec(args.first().map(ToString::to_string).unwrap_or_default())
@@ -50,10 +53,30 @@ impl StartLine {
             .collect()
     }
 
+    /// Whether the line executes the program.
+    pub(crate) fn is_exec(&self) -> bool {
+        matches!(self.step, StartStep::Exec(_))
+    }
+
+    /// Who gets the filter's listener, where this is the line that passes it on.
+    pub(crate) fn agent(&self) -> Option<&Agent> {
+        match &self.step {
+            StartStep::Agent(agent) => Some(agent),
+            _ => None,
+        }
+    }
+
     /// The line as far as words need it.
     pub(crate) fn line(&self) -> Line {
         let text = |value: &str| Text::new(value).unwrap_or_default();
         let step = match &self.step {
+            StartStep::Agent(agent) => {
+                let agent = agent.clone();
+                return Line {
+                    action: Action::Parent(ParentStep::PassListener { agent }),
+                    from: self.from.clone(),
+                };
+            }
             StartStep::Seccomp => Step::Seccomp {
                 filter: Vec::new(),
                 flags: 0,

@@ -27,6 +27,16 @@ pub fn check(profile: &LinuxSeccomp) -> Result<()> {
         return Err(Error::spec("linux.seccomp.listenerMetadata", message));
     }
     for (index, rule) in profile.syscalls().iter().flatten().enumerate() {
+        let nobody = profile
+            .listener_path()
+            .as_ref()
+            .is_none_or(|path| path.as_os_str().is_empty());
+        if rule.action() == LinuxSeccompAction::ScmpActNotify && nobody {
+            let message = format!(
+                "the field is missing or empty, and linux.seccomp.syscalls[{index}] has SCMP_ACT_NOTIFY"
+            );
+            return Err(Error::spec("linux.seccomp.listenerPath", message));
+        }
         check_rule(&format!("linux.seccomp.syscalls[{index}]"), rule)?;
     }
     Ok(())

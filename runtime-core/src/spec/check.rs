@@ -12,6 +12,7 @@ mod namespaces;
 mod process;
 mod sysctl;
 
+pub(crate) use linux::MEMORY_NODES;
 pub use process::check_process;
 
 pub(crate) use namespaces::{Namespaces, TYPES as NAMESPACE_TYPES};

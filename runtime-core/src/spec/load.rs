@@ -208,12 +208,25 @@ fn typed<T: DeserializeOwned>(document: &Value, prefix: &str) -> Result<T> {
             (prefix, path) => format!("{prefix}.{path}"),
         };
         let message = error.into_inner().to_string();
+        let message = match known_words(&field) {
+            Some(words) => format!("{words}: {message}"),
+            None => message,
+        };
         if field.is_empty() {
             Error::new(ErrorKind::InvalidSpec, message)
         } else {
             Error::spec(field, message)
         }
     })
+}
+
+/// What runc calls a fault of this field, where scripts look for it.
+fn known_words(field: &str) -> Option<&'static str> {
+    match field {
+        "linux.memoryPolicy" | "linux.memoryPolicy.mode" => Some("invalid memory policy mode"),
+        field if field.starts_with("linux.memoryPolicy.flags[") => Some("invalid memory policy flag"),
+        _ => None,
+    }
 }
 
 /// The JSON name of a value's type.

@@ -11,6 +11,7 @@ pub mod default;
 pub mod load;
 pub mod mount_options;
 mod normalize;
+pub(crate) mod numbers;
 mod shape;
 
 pub use check::{check, check_process};
@@ -18,3 +19,16 @@ pub use default::{DefaultSpec, default_json, default_spec};
 pub use load::{LoadedProcess, LoadedResources, LoadedSpec, Warning};
 pub use mount_options::MountOptions;
 pub use oci_spec::runtime::{Process, Spec};
+
+/// What stands for the `process` of a configuration that has none: root in `/`, without a capability and without a program.
+/// Such a container can be created and entered, not started.
+pub fn no_process() -> Process {
+    let mut process = Process::default();
+    process
+        .set_args(None)
+        .set_env(None)
+        .set_capabilities(None)
+        .set_rlimits(None)
+        .set_no_new_privileges(None);
+    process
+}

@@ -1,8 +1,8 @@
 //! Tidying a parsed document before it gets its types.
 //!
-//! Three things happen here and nothing else: what the specification wants ignored (unknown fields, unknown
+//! Four things happen here and nothing else: what the specification wants ignored (unknown fields, unknown
 //! capabilities, other platforms) is taken out with a warning; `null` and an empty optional string are taken out, as
-//! they mean absence; and the few spellings that oci-spec 0.10 has differently from the specification are bridged, so
+//! they mean absence; a name in another case gets its right one; and the few spellings that oci-spec 0.10 has differently from the specification are bridged, so
 //! that its types lose nothing. No value is judged.
 
 use super::capability;
@@ -71,8 +71,17 @@ impl Tidy {
     fn value(&mut self, value: &mut Value, shape: &Shape, place: &Place<'_>) {
         match (shape, value) {
             (Shape::Object(fields), Value::Object(map)) => {
-                self.spelling(map, fields, place);
-                map.retain(|name, member| self.field(name, member, fields, place));
+                let mut other_case = Vec::new();
+                map.retain(|name, member| match spelled(name, fields) {
+                    Some(right) => {
+                        other_case.push((name.clone(), right));
+                        true
+                    }
+                    None => self.field(name, member, fields, place),
+                });
+                for (name, right) in other_case {
+                    self.respell(map, &name, right, fields, place);
+                }
             }
             (Shape::Map(of), Value::Object(map)) => {
                 map.retain(|_, member| !member.is_null());
@@ -111,31 +120,6 @@ impl Tidy {
         }
     }
 
-    /// Go's JSON reader, which read every configuration before, does not tell capital letters from small ones.
-    fn spelling(
-        &mut self,
-        map: &mut Map<String, Value>,
-        fields: &[(&'static str, &'static Shape)],
-        above: &Place<'_>,
-    ) {
-        let known = |name: &str| fields.iter().any(|(known, _)| *known == name);
-        let strange: Vec<String> = map.keys().filter(|name| !known(name)).cloned().collect();
-        for name in strange {
-            let meant = fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
-            let Some((meant, _)) = meant.filter(|(meant, _)| !map.contains_key(*meant)) else {
-                continue;
-            };
-            let place = Place {
-                above: Some(above),
-                step: Step::Field(&name),
-            };
-            self.warn(&place, format!("is spelled {meant}, read as that"));
-            if let Some(member) = map.remove(&name) {
-                map.insert((*meant).to_owned(), member);
-            }
-        }
-    }
-
     /// Tidies one member of an object; false takes it out.
     fn field(
         &mut self,
@@ -169,6 +153,39 @@ impl Tidy {
         !(name == "pids" && member.as_object().is_some_and(Map::is_empty))
     }
 
+    /// Gives a member its right name. An object joins the one that is there already; any other value gives way to it.
+    fn respell(
+        &mut self,
+        map: &mut Map<String, Value>,
+        name: &str,
+        right: &'static str,
+        fields: &[(&str, &'static Shape)],
+        above: &Place<'_>,
+    ) {
+        let place = Place {
+            above: Some(above),
+            step: Step::Field(name),
+        };
+        self.warn(&place, format!("the field is spelled {right:?}"));
+        let Some(mut member) = map.remove(name).filter(|member| !member.is_null()) else {
+            return;
+        };
+        if !self.field(right, &mut member, fields, above) {
+            return;
+        }
+        match (map.get_mut(right), member) {
+            (Some(Value::Object(there)), Value::Object(more)) => {
+                for (name, value) in more {
+                    there.entry(name).or_insert(value);
+                }
+            }
+            (Some(_), _) => {}
+            (None, member) => {
+                map.insert(right.to_owned(), member);
+            }
+        }
+    }
+
     fn capabilities(&mut self, items: &mut Vec<Value>, place: &Place<'_>) {
         let mut index = 0;
         items.retain(|item| {
@@ -184,6 +201,18 @@ impl Tidy {
             unknown.is_none()
         });
     }
+}
+
+/// The right spelling of a name that differs from it in case alone. The readers of other runtimes take either (Go's JSON
+/// decoder does), so there are configurations that rely on it.
+fn spelled(name: &str, fields: &[(&'static str, &'static Shape)]) -> Option<&'static str> {
+    if fields.iter().any(|(known, _)| *known == name) {
+        return None;
+    }
+    fields
+        .iter()
+        .map(|(known, _)| *known)
+        .find(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Rewrites what oci-spec 0.10 spells differently from the specification. Names are unique enough for this: each of

@@ -319,6 +319,40 @@ fn a_filters_listener_goes_to_the_parent() {
     }
 }
 
+/// Neither sendmsg(2), which hands the listener out, nor anything else: the thread that does it has no filter.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_filter_with_a_listener_need_not_allow_what_hands_it_out() {
+    if !is_root() {
+        return;
+    }
+    const NEW_LISTENER: u32 = 1 << 3;
+    for otherwise in [KILL, 0x7fc0_0000] {
+        let mut steps = shell("echo runs");
+        steps.insert(
+            1,
+            Step::Seccomp {
+                filter: filter(&[59], otherwise),
+                flags: NEW_LISTENER,
+            },
+        );
+        let mut init = Init::start(&steps);
+        init.expect(runtime_core_program::FrameKind::Starting, 3);
+        let listener = init.expect(runtime_core_program::FrameKind::Descriptor, 2);
+        assert!(init.receive().is_none(), "execve happened");
+        if otherwise == KILL {
+            use std::os::unix::process::ExitStatusExt;
+            assert_eq!(init.child.wait().unwrap().signal(), Some(31));
+        } else {
+            // The program waits for an answer to its first call, and gets ENOSYS when nobody can give one any more.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(init.child.try_wait().unwrap().is_none(), "it waits");
+            drop(listener);
+            assert!(!init.child.wait().unwrap().success());
+        }
+    }
+}
+
 #[test]
 fn a_filter_that_is_none_is_refused() {
     let frame = Init::start(&[

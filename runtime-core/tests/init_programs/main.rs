@@ -7,6 +7,7 @@ mod exec;
 mod harness;
 mod hooks;
 mod identity;
+mod labels;
 mod masks;
 mod mounts;
 mod nodes;

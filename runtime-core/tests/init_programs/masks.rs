@@ -42,7 +42,7 @@ fn masks_cover_what_is_there() {
         &rooted(&root),
         &[
             filesystem("proc", "/proc", &[], 0),
-            Step::PrepareMasks {},
+            Step::PrepareMasks { label: text("") },
             Step::Pivot {},
         ],
         &masks,

@@ -510,3 +510,66 @@ fn what_may_lack_is_skipped_or_covered() {
     let frame = Init::start(&all(&[&rooted(&root), &[wrong]])).failure();
     assert_eq!((frame.errno, frame.detail), (20, detail::SOURCE));
 }
+
+/// Options that fsconfig(2) would refuse for their length.
+#[test]
+fn a_page_of_options_makes_a_filesystem() {
+    if !is_root() {
+        return;
+    }
+    let (root, layers) = (Folder::new(), Folder::new());
+    fs::create_dir(root.join("merged")).unwrap();
+    fs::write(root.join("merged/below"), "").unwrap();
+    let mut paths = Vec::new();
+    for at in 0..20 {
+        let layer = layers.join(&format!("{at}-{}", "x".repeat(90)));
+        fs::create_dir(&layer).unwrap();
+        fs::write(layer.join(format!("file{at}")), "").unwrap();
+        paths.push(layer.to_str().unwrap().to_owned());
+    }
+    let page = |fstype: &str, data: &str, target: &str| Step::MountPage {
+        fstype: text(fstype),
+        source: text("layers"),
+        data: text(data),
+        superblock: 0,
+        attributes: READ_ONLY | NO_SUID,
+        recursive_set: NO_EXEC,
+        recursive_clear: 0,
+        propagation: vec![SHARED],
+        target: text(target),
+        flags: 0,
+    };
+    let data = format!("lowerdir={}", paths.join(":"));
+    assert!(data.len() > 2000);
+    let init = stopped(
+        &root,
+        &[
+            filesystem("proc", "/proc", &[], flag::TARGET_REAL),
+            page("overlay", &data, "/merged"),
+        ],
+    );
+    let found = init.mounts("/merged");
+    assert_eq!(found.len(), 1, "nothing of the stage is left: {found:?}");
+    assert_eq!(found[0][5], "ro,nosuid,noexec,relatime");
+    assert!(found[0][6].starts_with("shared:"), "{found:?}");
+    assert!(init.root("/merged/file19").exists() && !init.root("/merged/below").exists());
+    assert_eq!(
+        fs::read_link(format!("/proc/{}/cwd", init.child.id())).unwrap(),
+        std::path::Path::new("/")
+    );
+    // A refusal takes the stage away too.
+    for (step, errno) in [
+        (page("overlay", "lowerdir=/no/such:/neither", "/merged"), 2),
+        (page("nosuchfs", "a", "/merged"), 19),
+    ] {
+        let frame = failing(&root, &[step]);
+        assert_eq!((frame.call, frame.errno), (Call::Mount, errno), "{frame:?}");
+    }
+    // Nothing comes on or below /proc this way either.
+    let steps = [
+        filesystem("proc", "/proc", &[], flag::TARGET_REAL),
+        page("overlay", &data, "/proc/self/attr"),
+    ];
+    let frame = failing(&root, &steps);
+    assert_eq!(frame.detail, detail::FORBIDDEN_TARGET, "{frame:?}");
+}

@@ -52,7 +52,7 @@ fn nothing_is_made_or_mounted_outside() {
                     path: text("/volume/a/kept"),
                 },
             ];
-            let prepare = [Step::PrepareMasks {}];
+            let prepare = [Step::PrepareMasks { label: text("") }];
             let init = Init::start(&all(&[&rooted(&root), &prepare, &steps, &[Step::Sync {}]]));
             match init.receive().unwrap().0.kind {
                 FrameKind::Reached => {

@@ -168,7 +168,11 @@ fn a_waiting_container_holds_nothing_of_the_hosts() {
             },
         ],
         &rooted(&root),
-        &[Step::PrepareMasks {}, Step::OpenProc {}, Step::Pivot {}],
+        &[
+            Step::PrepareMasks { label: text("") },
+            Step::OpenProc {},
+            Step::Pivot {},
+        ],
         &[Step::WaitStart {
             listener: listener.as_raw_fd(),
         }],

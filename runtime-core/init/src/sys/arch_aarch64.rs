@@ -41,6 +41,45 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// Makes a thread by clone(2) with these flags: it calls `entry` with `argument` on the stack whose end is `stack`. Gives
+/// the thread's number; negative numbers are errnos.
+///
+/// # Safety
+/// The flags say CLONE_VM and CLONE_THREAD and ask for no thread-local storage; `stack` is the end, aligned to 16, of
+/// memory that nothing else uses as long as the thread lives; `entry` may be called with `argument` on any thread.
+pub(crate) unsafe fn start_thread(
+    flags: usize,
+    stack: usize,
+    entry: extern "C" fn(usize) -> !,
+    argument: usize,
+) -> isize {
+    let result: isize;
+    // SAFETY: on this thread the instructions change the registers named and nothing else; on the new one they touch
+    // only its stack, which the caller vouches for, and end in `entry`, which does not return.
+    unsafe {
+        asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "mov x0, x21",
+            "blr x20",
+            "brk #1",
+            "2:",
+            in("x8") number::CLONE,
+            inlateout("x0") flags.cast_signed() => result,
+            in("x1") stack,
+            in("x2") 0usize,
+            in("x3") 0usize,
+            in("x4") 0usize,
+            in("x20") entry,
+            in("x21") argument,
+            options(nostack),
+        );
+    }
+    result
+}
+
 /// System call numbers (include/uapi/asm-generic/unistd.h).
 pub(crate) mod number {
     pub(crate) const FSETXATTR: usize = 7;
@@ -55,6 +94,7 @@ pub(crate) mod number {
     pub(crate) const MKDIRAT: usize = 34;
     pub(crate) const SYMLINKAT: usize = 36;
     pub(crate) const UMOUNT2: usize = 39;
+    pub(crate) const MOUNT: usize = 40;
     pub(crate) const PIVOT_ROOT: usize = 41;
     pub(crate) const FSTATFS: usize = 44;
     pub(crate) const CHDIR: usize = 49;
@@ -75,10 +115,12 @@ pub(crate) mod number {
     pub(crate) const CAPGET: usize = 90;
     pub(crate) const CAPSET: usize = 91;
     pub(crate) const PERSONALITY: usize = 92;
+    pub(crate) const EXIT: usize = 93;
     pub(crate) const EXIT_GROUP: usize = 94;
     pub(crate) const WAITID: usize = 95;
     pub(crate) const UNSHARE: usize = 97;
     pub(crate) const CLOCK_GETTIME: usize = 113;
+    pub(crate) const SCHED_YIELD: usize = 124;
     pub(crate) const KILL: usize = 129;
     pub(crate) const RT_SIGACTION: usize = 134;
     pub(crate) const RT_SIGPROCMASK: usize = 135;
@@ -95,8 +137,10 @@ pub(crate) mod number {
     pub(crate) const SENDMSG: usize = 211;
     pub(crate) const RECVMSG: usize = 212;
     pub(crate) const KEYCTL: usize = 219;
+    pub(crate) const CLONE: usize = 220;
     pub(crate) const EXECVE: usize = 221;
     pub(crate) const MMAP: usize = 222;
+    pub(crate) const SET_MEMPOLICY: usize = 237;
     pub(crate) const ACCEPT4: usize = 242;
     pub(crate) const PRLIMIT: usize = 261;
     pub(crate) const SETNS: usize = 268;

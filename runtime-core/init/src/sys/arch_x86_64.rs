@@ -44,6 +44,47 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// Makes a thread by clone(2) with these flags: it calls `entry` with `argument` on the stack whose end is `stack`. Gives
+/// the thread's number; negative numbers are errnos.
+///
+/// # Safety
+/// The flags say CLONE_VM and CLONE_THREAD and ask for no thread-local storage; `stack` is the end, aligned to 16, of
+/// memory that nothing else uses as long as the thread lives; `entry` may be called with `argument` on any thread.
+pub(crate) unsafe fn start_thread(
+    flags: usize,
+    stack: usize,
+    entry: extern "C" fn(usize) -> !,
+    argument: usize,
+) -> isize {
+    let result: isize;
+    // SAFETY: on this thread the instructions change the registers named and nothing else; on the new one they touch
+    // only its stack, which the caller vouches for, and end in `entry`, which does not return.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r13",
+            "call r12",
+            "ud2",
+            "2:",
+            inlateout("rax") number::CLONE.cast_signed() => result,
+            in("rdi") flags,
+            in("rsi") stack,
+            in("rdx") 0usize,
+            in("r10") 0usize,
+            in("r8") 0usize,
+            in("r12") entry,
+            in("r13") argument,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
 /// System call numbers (arch/x86/entry/syscalls/syscall_64.tbl).
 pub(crate) mod number {
     pub(crate) const READ: usize = 0;
@@ -53,12 +94,15 @@ pub(crate) mod number {
     pub(crate) const RT_SIGACTION: usize = 13;
     pub(crate) const RT_SIGPROCMASK: usize = 14;
     pub(crate) const IOCTL: usize = 16;
+    pub(crate) const SCHED_YIELD: usize = 24;
     pub(crate) const GETPID: usize = 39;
     pub(crate) const SENDFILE: usize = 40;
     pub(crate) const SENDMSG: usize = 46;
     pub(crate) const RECVMSG: usize = 47;
     pub(crate) const GETSOCKOPT: usize = 55;
+    pub(crate) const CLONE: usize = 56;
     pub(crate) const EXECVE: usize = 59;
+    pub(crate) const EXIT: usize = 60;
     pub(crate) const KILL: usize = 62;
     pub(crate) const FCNTL: usize = 72;
     pub(crate) const GETCWD: usize = 79;
@@ -77,6 +121,7 @@ pub(crate) mod number {
     pub(crate) const PIVOT_ROOT: usize = 155;
     pub(crate) const PRCTL: usize = 157;
     pub(crate) const CHROOT: usize = 161;
+    pub(crate) const MOUNT: usize = 165;
     pub(crate) const UMOUNT2: usize = 166;
     pub(crate) const SETHOSTNAME: usize = 170;
     pub(crate) const SETDOMAINNAME: usize = 171;
@@ -86,6 +131,7 @@ pub(crate) mod number {
     pub(crate) const GETDENTS64: usize = 217;
     pub(crate) const CLOCK_GETTIME: usize = 228;
     pub(crate) const EXIT_GROUP: usize = 231;
+    pub(crate) const SET_MEMPOLICY: usize = 238;
     pub(crate) const WAITID: usize = 247;
     pub(crate) const KEYCTL: usize = 250;
     pub(crate) const IOPRIO_SET: usize = 251;

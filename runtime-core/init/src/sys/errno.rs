@@ -4,6 +4,7 @@ pub(crate) const EPERM: u16 = 1;
 pub(crate) const ENOENT: u16 = 2;
 pub(crate) const EINTR: u16 = 4;
 pub(crate) const ENXIO: u16 = 6;
+pub(crate) const EBADF: u16 = 9;
 pub(crate) const EAGAIN: u16 = 11;
 pub(crate) const EACCES: u16 = 13;
 pub(crate) const EBUSY: u16 = 16;

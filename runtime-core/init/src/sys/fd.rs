@@ -2,7 +2,9 @@
 //! them.
 
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::errno::EBADF;
 use super::{invoke, number};
 use crate::arch;
 use crate::failure::Outcome;
@@ -78,16 +80,48 @@ const MFD_CLOEXEC: u32 = 1;
 /// CLOSE_RANGE_CLOEXEC.
 const MARK: u32 = 4;
 
+/// No descriptor of this process is above this number; 0: nobody has said so. A filter of the container that is in force
+/// already may refuse close_range(2): then descriptors are closed one by one, up to here.
+static BOUND: AtomicU32 = AtomicU32::new(0);
+
+/// Promises that no descriptor is, or is going to be, above this number.
+pub(crate) fn promise_bound(number: u32) {
+    BOUND.store(number, Ordering::Relaxed);
+}
+
 /// Closes every descriptor of the range.
 pub(crate) fn close_range(first: u32, last: u32) -> Outcome {
     // SAFETY: the call takes numbers.
-    unsafe { invoke!(CloseRange, CLOSE_RANGE, first, last, 0u32) }.map(drop)
+    let closed = unsafe { invoke!(CloseRange, CLOSE_RANGE, first, last, 0u32) }.map(drop);
+    one_by_one(closed, first, last, |number| {
+        // SAFETY: close takes a number.
+        unsafe { invoke!(CloseRange, CLOSE, number) }
+    })
 }
 
 /// Has the next execve close every descriptor from `first` on.
 pub(crate) fn mark_from(first: u32) -> Outcome {
     // SAFETY: the call takes numbers.
-    unsafe { invoke!(CloseRange, CLOSE_RANGE, first, u32::MAX, MARK) }.map(drop)
+    let marked = unsafe { invoke!(CloseRange, CLOSE_RANGE, first, u32::MAX, MARK) }.map(drop);
+    one_by_one(marked, first, u32::MAX, |number| {
+        // SAFETY: the call takes numbers.
+        unsafe { invoke!(CloseRange, FCNTL, number, F_SETFD, FD_CLOEXEC) }
+    })
+}
+
+/// The same for each descriptor where it failed for all at once and the bound is known.
+fn one_by_one(outcome: Outcome, first: u32, last: u32, act: impl Fn(u32) -> Outcome<usize>) -> Outcome {
+    let bound = BOUND.load(Ordering::Relaxed);
+    if outcome.is_ok() || bound == 0 {
+        return outcome;
+    }
+    for number in first..=last.min(bound) {
+        match act(number) {
+            Err(failure) if failure.errno != EBADF => return Err(failure),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Has the next execve close this descriptor, or keep it.

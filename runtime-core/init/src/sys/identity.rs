@@ -211,6 +211,19 @@ pub(crate) fn set_personality(persona: u64) -> Outcome {
     unsafe { invoke!(Personality, PERSONALITY, persona) }.map(drop)
 }
 
+/// The policy for memory of this process; `nodes` is a bit mask in whole words.
+pub(crate) fn set_memory_policy(mode: u32, nodes: &[u8]) -> Outcome {
+    let mask = if nodes.is_empty() {
+        core::ptr::null()
+    } else {
+        nodes.as_ptr()
+    };
+    // The kernel counts the bits from one (get_nodes of mm/mempolicy.c).
+    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 8 + 1 };
+    // SAFETY: the kernel reads `bits` - 1 bits by copy_from_user, no more than the slice has; without a mask none.
+    unsafe { invoke!(MemPolicy, SET_MEMPOLICY, mode, mask, bits) }.map(drop)
+}
+
 /// Loads a filter of whole instructions; gives the number that the call returns: a descriptor where the flags ask
 /// for one.
 pub(crate) fn load_filter(instructions: &[u8], flags: u32) -> Outcome<usize> {

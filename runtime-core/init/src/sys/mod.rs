@@ -7,6 +7,7 @@ pub(crate) mod errno;
 pub(crate) mod fd;
 pub(crate) mod files;
 pub(crate) mod identity;
+pub(crate) mod messenger;
 pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod sockets;

@@ -208,6 +208,12 @@ pub(crate) fn mount(parameters: Handle, attributes: u64) -> Outcome<Fd> {
     unsafe { invoke!(Fsmount, FSMOUNT, parameters, CLOEXEC_FLAG, attributes) }.map(Fd::from_result)
 }
 
+/// mount(2) of a new filesystem on the working directory, which is not looked up by any name.
+pub(crate) fn mount_here(source: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Outcome {
+    // SAFETY: the kernel reads four strings; of the last one at most a page, and it stops where memory ends.
+    unsafe { invoke!(Mount, MOUNT, source, c".", kind, flags, data) }.map(drop)
+}
+
 /// Makes the working directory both the new root and the place of the old one, which then lies on top of it.
 pub(crate) fn pivot_here() -> Outcome {
     // SAFETY: the kernel reads two paths.

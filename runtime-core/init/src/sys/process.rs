@@ -218,7 +218,7 @@ fn null_pointers(entries: usize) -> Outcome<&'static mut [*const c_char]> {
 }
 
 /// A new private mapping of zeros: where it begins.
-fn map_zeroed(length: Option<usize>) -> Outcome<usize> {
+pub(super) fn map_zeroed(length: Option<usize>) -> Outcome<usize> {
     let length = length.ok_or(Failure::malformed())?;
     let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
     // SAFETY: a new anonymous mapping disturbs nothing that is mapped.

@@ -413,3 +413,58 @@ fn rules_survive_json() {
     let text = serde_json::to_string(&set).unwrap();
     assert_eq!(serde_json::from_str::<DeviceRules>(&text).unwrap(), set);
 }
+
+#[test]
+fn a_default_is_turned_off_by_denying_its_devices_by_name() {
+    let of_default = |value: serde_json::Value, devices: &str| -> Option<String> {
+        let rules = rules(value).unwrap().rules;
+        let own = rules.iter().find(|rule| {
+            rule.origin == DEFAULTS && rule.devices.is_some_and(|own| own.to_string() == devices)
+        });
+        own.map(|rule| rule.access.to_string())
+    };
+    let deny = |major: i64, minor: i64, access: &str| json!({"allow": false, "type": "c", "major": major, "minor": minor, "access": access});
+    let all = json!({"allow": false, "access": "rwm"});
+    assert_eq!(of_default(json!([all]), "c 10:200").as_deref(), Some("rwm"));
+    assert_eq!(of_default(json!([all, deny(10, 200, "rwm")]), "c 10:200"), None);
+    assert_eq!(
+        of_default(json!([all, deny(10, 200, "w")]), "c 10:200").as_deref(),
+        Some("rm")
+    );
+    // Not by a rule for more devices, nor by one that a later rule takes back or forgets.
+    assert_eq!(
+        of_default(json!([all, deny(10, -1, "rwm")]), "c 10:200").as_deref(),
+        Some("rwm")
+    );
+    assert_eq!(
+        of_default(json!([deny(10, 200, "rwm"), all]), "c 10:200").as_deref(),
+        Some("rwm")
+    );
+    let allow = json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"});
+    assert_eq!(
+        of_default(json!([deny(10, 200, "rwm"), allow]), "c 10:200").as_deref(),
+        Some("rw")
+    );
+    // Making nodes is a default, too, for every number.
+    let no_nodes = json!([all, {"allow": false, "type": "b", "access": "m"}]);
+    assert_eq!(of_default(no_nodes.clone(), "b *:*"), None);
+    assert_eq!(of_default(no_nodes, "c *:*").as_deref(), Some("m"));
+}
+
+#[test]
+fn the_letter_a_is_no_access_and_is_told() {
+    let value = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwa"}]);
+    assert_eq!(bare(value.clone()).rules[1].access.to_string(), "rw");
+    let rules: Vec<LinuxDeviceCgroup> = serde_json::from_value(value).unwrap();
+    let warnings = access_warnings(&rules);
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].field, "linux.resources.devices[1].access");
+    // Alone it is no access at all.
+    let alone: Vec<LinuxDeviceCgroup> =
+        serde_json::from_value(json!([{"allow": true, "access": "a"}])).unwrap();
+    let error = device_rules(&alone, &[]).unwrap_err();
+    assert!(
+        error.to_string().contains("device access cannot be empty"),
+        "{error}"
+    );
+}

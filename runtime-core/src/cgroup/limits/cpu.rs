@@ -103,6 +103,10 @@ fn v1(table: &mut Table<'_>, cpu: &LinuxCpu) -> Result<()> {
     if let Some(runtime) = cpu.realtime_runtime().filter(|runtime| *runtime != 0) {
         table.push(Write::v1("cpu", "cpu.rt_runtime_us", runtime, RT_RUNTIME));
     }
+    let idle = idle(cpu)?;
+    if let Some(idle @ 0) = idle {
+        table.push(Write::v1("cpu", "cpu.idle", idle, IDLE));
+    }
     if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
         // The kernel would move the value into the range and report success.
         if shares < *SHARES_RANGE.start() {
@@ -134,7 +138,7 @@ fn v1(table: &mut Table<'_>, cpu: &LinuxCpu) -> Result<()> {
     if let Some(quota) = cpu.quota().filter(|quota| *quota != 0) {
         table.push(Write::v1("cpu", "cpu.cfs_quota_us", quota.max(-1), QUOTA));
     }
-    if let Some(idle) = idle(cpu)? {
+    if let Some(idle @ 1..) = idle {
         table.push(Write::v1("cpu", "cpu.idle", idle, IDLE));
     }
     Ok(())
@@ -157,11 +161,15 @@ fn v2(table: &mut Table<'_>, cpu: &LinuxCpu) -> Result<()> {
         let message = format!("{what} is not supported on cgroup v2");
         return Err(Error::new(ErrorKind::Unsupported, message).with_field(origin));
     }
-    if let Some(idle) = idle(cpu)? {
+    let idle = idle(cpu)?;
+    if let Some(idle @ 0) = idle {
         table.push(Write::v2("cpu", "cpu.idle", idle, IDLE));
     }
     if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
         table.push(Write::v2("cpu", "cpu.weight", weight_of_shares(shares), SHARES));
+    }
+    if let Some(idle @ 1..) = idle {
+        table.push(Write::v2("cpu", "cpu.idle", idle, IDLE));
     }
     if let Some(burst) = cpu.burst() {
         table.push(Write::v2("cpu", "cpu.max.burst", burst, BURST).retry());
@@ -181,6 +189,7 @@ fn v2(table: &mut Table<'_>, cpu: &LinuxCpu) -> Result<()> {
     Ok(())
 }
 
+/// A group that is idle takes no shares (EINVAL): 0 is written before them, and 1 after.
 fn idle(cpu: &LinuxCpu) -> Result<Option<i64>> {
     match cpu.idle() {
         None => Ok(None),

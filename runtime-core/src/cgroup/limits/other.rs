@@ -11,14 +11,12 @@ use crate::facts::cgroup::CgroupMode;
 const PIDS: &str = "linux.resources.pids.limit";
 const UNIFIED: &str = "linux.resources.unified";
 
-/// 0 is written as 1: systemd refuses 0, the two drivers shall not differ, and both let no second process in. A negative
-/// number is no limit.
+/// 0 is a limit as any other (config-linux.md, PIDs): no process can be made. A negative number is no limit.
 pub(super) fn pids(table: &mut Table<'_>, limit: i64) -> Result<()> {
     let version = table.version("pids", "pids", PIDS)?;
     let value = match limit {
         ..0 => "max".to_owned(),
-        0 => "1".to_owned(),
-        1.. => limit.to_string(),
+        0.. => limit.to_string(),
     };
     table.push(Write::new(version, "pids", "pids.max", value, PIDS));
     Ok(())

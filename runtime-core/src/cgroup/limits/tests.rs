@@ -230,11 +230,11 @@ fn cpu_on_both() {
         [
             "cpuset.cpus=0-1",
             "cpuset.mems=0",
+            "cpu.idle=0",
             "cpu.shares=1024",
             "cpu.cfs_period_us=200000",
             "cpu.cfs_burst_us=10",
             "cpu.cfs_quota_us=50000",
-            "cpu.idle=0",
         ]
     );
     assert_eq!(
@@ -282,6 +282,10 @@ fn cpu_on_both() {
         error(json!({"cpu": {"idle": 2}}), &v2()).0,
         "linux.resources.cpu.idle"
     );
+    // An idle group takes no shares.
+    let idle = json!({"cpu": {"shares": 1024, "idle": 1}});
+    assert_eq!(lines(idle.clone(), &hybrid()), ["cpu.shares=1024", "cpu.idle=1"]);
+    assert_eq!(lines(idle, &v2()), ["cpu.weight=100", "cpu.idle=1"]);
     let realtime = json!({"cpu": {"realtimePeriod": 1000, "realtimeRuntime": 500}});
     assert_eq!(
         lines(realtime, &hybrid()),
@@ -292,7 +296,7 @@ fn cpu_on_both() {
 #[test]
 fn pids_zero_and_below() {
     for facts in [v2(), hybrid()] {
-        for (limit, expected) in [(-1, "max"), (-7, "max"), (0, "1"), (1, "1"), (42, "42")] {
+        for (limit, expected) in [(-1, "max"), (-7, "max"), (0, "0"), (1, "1"), (42, "42")] {
             assert_eq!(
                 lines(json!({"pids": {"limit": limit}}), &facts),
                 [format!("pids.max={expected}")]

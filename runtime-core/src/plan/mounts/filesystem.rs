@@ -5,9 +5,11 @@ use std::path::Path;
 use oci_spec::runtime::Mount;
 use runtime_core_program::step::mount_flags as flag;
 
+use super::long::{self, Form};
 use super::{Mounts, RDONLY, proc_allowed, propagation};
 use crate::error::{Error, Result};
 use crate::plan::create::{absolute, text};
+use crate::plan::labels;
 use crate::plan::namespaces::USER;
 use crate::plan::schedule::{Schedule, Step};
 use crate::spec::mount_options::MountOptions;
@@ -86,7 +88,14 @@ impl<'a> Mounts<'a> {
         } else {
             source
         };
-        let mut data = options.data.clone();
+        let context = labels::context(fstype, &options.data, self.label);
+        let given = options.data.clone();
+        let mut data = match long::form(field, fstype, &source, given, context, self.facts.kernel)? {
+            Form::Single(data) => data,
+            Form::Page(data) => {
+                return self.by_page(schedule, field, (fstype, &source, &data), target, options, flags);
+            }
+        };
         let instance_flags = options
             .fsconfig_flags()
             .filter(|name| !(ATTRIBUTE_ONLY.contains(&fstype) && matches!(*name, "ro" | "rw")));
@@ -113,6 +122,47 @@ impl<'a> Mounts<'a> {
             },
             field,
         );
+        if let Some(label) = self.label.filter(|_| fstype == "mqueue") {
+            let step = Step::LabelFile {
+                path: text(&format!("{field}.destination"), target)?,
+                label: label.as_bytes().to_vec(),
+                // The host's own, where it had to be bound, keeps the host's label.
+                may_fail: flags & flag::BIND_FALLBACK != 0,
+            };
+            schedule.init(step, "linux.mountLabel");
+        }
+        Ok(())
+    }
+
+    /// A new filesystem whose options go to the kernel in one text.
+    fn by_page(
+        &self,
+        schedule: &mut Schedule,
+        field: &str,
+        (fstype, source, data): (&str, &str, &str),
+        target: &str,
+        options: &MountOptions,
+        flags: u32,
+    ) -> Result<()> {
+        let mut superblock = u64::from(options.superblock_set.bits());
+        if ATTRIBUTE_ONLY.contains(&fstype) {
+            superblock &= !libc::MS_RDONLY;
+        }
+        schedule.init(
+            Step::MountPage {
+                fstype: text(&format!("{field}.type"), fstype)?,
+                source: text(&format!("{field}.source"), source)?,
+                data: text(&format!("{field}.options"), data)?,
+                superblock,
+                attributes: options.attributes.set,
+                recursive_set: options.recursive.set,
+                recursive_clear: options.recursive.clear,
+                propagation: propagation(options),
+                target: text(&format!("{field}.destination"), target)?,
+                flags,
+            },
+            field,
+        );
         Ok(())
     }
 
@@ -132,6 +182,7 @@ impl<'a> Mounts<'a> {
                     .map(str::to_owned),
             );
         }
+        long::check_remount(field, &data)?;
         schedule.init(
             Step::Remount {
                 target: text(&format!("{field}.destination"), target)?,

@@ -3,6 +3,7 @@
 mod bind;
 mod cgroup;
 mod filesystem;
+mod long;
 mod root;
 
 use std::path::{Component, Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{Mount, Spec};
 
 use super::create::{PlanRequest, absolute};
+use super::labels;
 use super::namespaces::Namespaces;
 use super::schedule::Schedule;
 use crate::cgroup::CgroupPaths;
@@ -41,6 +43,8 @@ pub(super) struct Mounts<'a> {
     namespaces: &'a Namespaces,
     cgroup: Option<&'a CgroupPaths>,
     rootfs: PathBuf,
+    /// What everything on new filesystems is labelled.
+    label: Option<&'a str>,
 }
 
 impl<'a> Mounts<'a> {
@@ -63,6 +67,7 @@ impl<'a> Mounts<'a> {
             namespaces,
             cgroup,
             rootfs,
+            label: labels::mount_label(spec, facts)?,
         })
     }
 

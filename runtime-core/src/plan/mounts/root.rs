@@ -69,10 +69,13 @@ impl<'a> Mounts<'a> {
 
     /// What can be made read-only or covered only when nothing needs to be written or seen below it any more; the part
     /// before the root changes.
-    pub(in crate::plan) fn prepare_protection(&self, schedule: &mut Schedule) {
+    pub(in crate::plan) fn prepare_protection(&self, schedule: &mut Schedule) -> Result<()> {
         if !self.masked().is_empty() {
-            schedule.init(Step::PrepareMasks {}, "linux.maskedPaths");
+            let field = "linux.mountLabel";
+            let label = text(field, self.label.unwrap_or_default())?;
+            schedule.init(Step::PrepareMasks { label }, "linux.maskedPaths");
         }
+        Ok(())
     }
 
     pub(super) fn masked(&self) -> &'a [String] {

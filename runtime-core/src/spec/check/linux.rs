@@ -4,8 +4,10 @@ use super::identity::mapped;
 use super::{Namespaces, Warning, absolute};
 use crate::error::{Error, Result};
 use crate::spec::mount_options::Propagation;
+use crate::spec::numbers;
 use oci_spec::runtime::{
-    Linux, LinuxDevice, LinuxDeviceType, LinuxIntelRdt, LinuxMemoryPolicy, MemoryPolicyModeType,
+    Linux, LinuxDevice, LinuxDeviceType, LinuxIntelRdt, LinuxMemoryPolicy, MemoryPolicyFlagType,
+    MemoryPolicyModeType,
 };
 use std::path::Component;
 
@@ -194,29 +196,30 @@ fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<()> {
     Ok(())
 }
 
+/// Memory nodes that a kernel can have (MAX_NUMNODES, at most 1 << 10 on every architecture).
+pub(crate) const MEMORY_NODES: u32 = 1 << 10;
+
 /// set_mempolicy(2).
 fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
+    use MemoryPolicyFlagType as Flag;
     use MemoryPolicyModeType as Mode;
-    let nodes = policy.nodes().as_deref().unwrap_or_default().trim();
-    let is_list = |list: &str| {
-        list.split(',').all(|range| {
-            let ends: Vec<_> = range
-                .trim()
-                .split('-')
-                .map(|end| end.trim().parse::<u32>().ok())
-                .collect();
-            matches!(ends[..], [Some(_)]) || matches!(ends[..], [Some(first), Some(last)] if first <= last)
-        })
-    };
+    let list = policy.nodes().as_deref().unwrap_or_default();
     let fault = |message: String| Err(Error::spec("linux.memoryPolicy.nodes", message));
-    if !nodes.is_empty() && !is_list(nodes) {
+    let Some(nodes) = numbers::parse(list, MEMORY_NODES) else {
         return fault(format!(
-            "invalid memory policy nodes {nodes:?}, allowed is a list such as 0-3,7"
+            "invalid memory policy nodes {list:?}, allowed are numbers below {MEMORY_NODES} and ranges of them, as 0-3,7"
         ));
+    };
+    let flags = policy.flags().as_deref().unwrap_or_default();
+    if flags.contains(&Flag::MpolFStaticNodes) && flags.contains(&Flag::MpolFRelativeNodes) {
+        let message =
+            "invalid memory policy flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other";
+        return Err(Error::spec("linux.memoryPolicy.flags", message));
     }
     match policy.mode() {
         Mode::MpolDefault | Mode::MpolLocal if !nodes.is_empty() => fault(format!(
-            "memory policy mode requires 0 nodes but got {nodes:?} with {}",
+            "memory policy mode requires 0 nodes but got {} with {}",
+            nodes.len(),
             policy.mode()
         )),
         Mode::MpolBind | Mode::MpolInterleave | Mode::MpolPreferredMany | Mode::MpolWeightedInterleave

@@ -225,8 +225,18 @@ fn single_faults_are_refused_by_field() {
         ),
         (
             "linux.memoryPolicy",
-            json!({"mode": "MPOL_LOCAL", "nodes": "0"}),
-            "linux.memoryPolicy.nodes: memory policy mode requires 0 nodes",
+            json!({"mode": "MPOL_LOCAL", "nodes": "0-7"}),
+            "linux.memoryPolicy.nodes: memory policy mode requires 0 nodes but got 8",
+        ),
+        (
+            "linux.memoryPolicy",
+            json!({"mode": "MPOL_BIND", "nodes": "0-9876543210"}),
+            "linux.memoryPolicy.nodes: invalid memory policy nodes \"0-9876543210\"",
+        ),
+        (
+            "linux.memoryPolicy",
+            json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]}),
+            "linux.memoryPolicy.flags: invalid memory policy flags",
         ),
         (
             "linux.memoryPolicy",

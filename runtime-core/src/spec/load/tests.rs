@@ -93,6 +93,27 @@ fn a_wrong_type_names_field_found_and_allowed() {
 }
 
 #[test]
+fn a_wrong_memory_policy_has_the_known_words() {
+    for (policy, start) in [
+        (
+            json!({}),
+            "linux.memoryPolicy: invalid memory policy mode: missing field `mode`",
+        ),
+        (
+            json!({"mode": "INTERLEAVE"}),
+            "linux.memoryPolicy.mode: invalid memory policy mode: unknown variant `INTERLEAVE`",
+        ),
+        (
+            json!({"mode": "MPOL_PREFERRED", "flags": ["badflag"]}),
+            "linux.memoryPolicy.flags[0]: invalid memory policy flag: unknown variant `badflag`",
+        ),
+    ] {
+        let message = refusal(&with("linux.memoryPolicy", policy));
+        assert!(message.starts_with(start), "{message}");
+    }
+}
+
+#[test]
 fn unknown_fields_are_warnings_with_their_path() {
     assert_eq!(
         warnings(&with("process.colour", json!("red"))),
@@ -117,6 +138,43 @@ fn unknown_fields_are_warnings_with_their_path() {
     assert_eq!(
         warnings(&with("uidMappings", json!([]))),
         ["uidMappings: unknown field, ignored"]
+    );
+}
+
+#[test]
+fn names_in_another_case_are_known_and_told() {
+    let document = with("linux.resources.CPU", json!({"Cpus": "0", "shares": 5, "x": 1}));
+    assert_eq!(
+        warnings(&document),
+        [
+            "linux.resources.CPU: the field is spelled \"cpu\"",
+            "linux.resources.cpu.x: unknown field, ignored",
+            "linux.resources.cpu.Cpus: the field is spelled \"cpus\"",
+        ]
+    );
+    let resources = |document: &Value| {
+        load(document)
+            .unwrap()
+            .spec
+            .linux()
+            .clone()
+            .unwrap()
+            .resources()
+            .clone()
+            .unwrap()
+    };
+    let cpu = resources(&document).cpu().clone().unwrap();
+    assert_eq!((cpu.cpus().as_deref(), cpu.shares()), (Some("0"), Some(5)));
+    // The right spelling has the last word, and objects come together.
+    let mut document = with("linux.resources.cpu", json!({"shares": 7}));
+    document["linux"]["resources"]["CPU"] = json!({"shares": 9, "quota": 3});
+    document["linux"]["resources"]["hugepageLimits"] = json!([{"pagesize": "2MB", "limit": 1}]);
+    let resources = resources(&document);
+    let cpu = resources.cpu().clone().unwrap();
+    assert_eq!((cpu.shares(), cpu.quota()), (Some(7), Some(3)));
+    assert_eq!(
+        resources.hugepage_limits().as_ref().unwrap()[0].page_size(),
+        "2MB"
     );
 }
 
@@ -231,26 +289,6 @@ fn amounts_beyond_the_signed_range_are_capped_with_a_warning() {
         warnings(&document),
         ["linux.resources.hugepageLimits[0].limit: 18446744073709551615 is read as 9223372036854775807"]
     );
-}
-
-#[test]
-fn a_field_is_known_in_any_case_as_in_go() {
-    let document = with(
-        "linux.resources.hugepageLimits",
-        json!([{"pagesize":"2MB","limit":1}]),
-    );
-    assert_eq!(
-        warnings(&document),
-        ["linux.resources.hugepageLimits[0].pagesize: is spelled pageSize, read as that"]
-    );
-    // The right spelling wins, and the free keys of a map are nobody's to change.
-    let mut document = with("Hostname", json!("small"));
-    document["hostname"] = json!("right");
-    document["annotations"] = json!({"Key": "value"});
-    let loaded = load(&document).unwrap();
-    assert_eq!(loaded.spec.hostname().as_deref(), Some("right"));
-    assert!(loaded.spec.annotations().as_ref().unwrap().contains_key("Key"));
-    assert_eq!(warnings(&document), ["Hostname: unknown field, ignored"]);
 }
 
 #[test]

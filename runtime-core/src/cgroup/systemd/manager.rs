@@ -1,0 +1,345 @@
+//! Talks to systemd: starts a scope around a process, moves processes into it, stops it.
+//!
+//! One connection for one operation of a container, each with one deadline. systemd's own socket comes first, since it
+//! needs no bus daemon in between; the bus is for hosts that lend only that. A start or a stop is a job of systemd: it is
+//! over when the signal JobRemoved says how it went.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::geteuid;
+
+use super::unit::Scope;
+use super::{Property, ScopePlan, not_running};
+use crate::cgroup::path::Directory;
+use crate::dbus::{Address, Connection, Failure, Message, Value};
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::systemd::SystemdFacts;
+
+/// How long one operation may take, with all its calls: as long as runc waits for a job. A busy systemd is slow, and a
+/// hung one must not hang its callers (runc#3904).
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// sd_booted(3).
+const BOOTED: &str = "/run/systemd/system";
+
+const SERVICE: &str = "org.freedesktop.systemd1";
+const OBJECT: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const JOB_SIGNAL: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
+     interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
+
+/// A connection to the service manager.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    connection: Connection,
+    user: bool,
+    deadline: Instant,
+    /// A bus sends signals to those who asked for them; systemd's own socket to everybody.
+    subscribed: bool,
+}
+
+impl Manager {
+    /// Connects to the manager of the system, or to the caller's own.
+    ///
+    /// # Errors
+    /// Unsupported, where systemd does not run here; System.
+    pub(crate) fn connect(user: bool) -> Result<Self> {
+        if !Path::new(BOOTED).is_dir() {
+            return Err(not_running());
+        }
+        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let addresses = if user {
+            let runtime_dir =
+                environment("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{}", geteuid().as_raw()));
+            user_addresses(&runtime_dir, environment("DBUS_SESSION_BUS_ADDRESS").as_deref())
+        } else {
+            system_addresses()
+        };
+        Self::connect_to(&addresses, user, Instant::now() + PATIENCE)
+    }
+
+    /// The first address where somebody listens.
+    pub(super) fn connect_to(addresses: &[Address], user: bool, deadline: Instant) -> Result<Self> {
+        let mut refused = None;
+        for address in addresses {
+            match Connection::open(address, deadline) {
+                Ok(connection) => {
+                    return Ok(Self {
+                        connection,
+                        user,
+                        deadline,
+                        subscribed: !address.is_bus,
+                    });
+                }
+                // Nobody is there, or not for this caller: what is next may be.
+                Err(error)
+                    if matches!(
+                        error.errno(),
+                        Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES)
+                    ) =>
+                {
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(no_manager(error, user)),
+            }
+        }
+        let error =
+            refused.unwrap_or_else(|| Error::new(ErrorKind::System, "there is no address to connect to"));
+        Err(no_manager(error, user))
+    }
+
+    /// What it says of itself.
+    pub(crate) fn facts(&mut self) -> Result<SystemdFacts> {
+        let version = self.property("Version")?;
+        let control_group = self.property("ControlGroup")?;
+        let digits = version.trim_start_matches('v');
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let version = digits[..end].parse().map_err(|_| {
+            let message = format!("systemd says that its version is {version:?}");
+            Error::new(ErrorKind::Unsupported, message)
+        })?;
+        Ok(SystemdFacts {
+            version,
+            user: self.user,
+            control_group,
+        })
+    }
+
+    /// Makes a scope around a process; returns when the process is in it.
+    ///
+    /// # Errors
+    /// AlreadyExists, where a unit of this name is in use; System. Nothing is left then.
+    pub(crate) fn start(&mut self, plan: &ScopePlan, pid: i32) -> Result<()> {
+        self.subscribe()?;
+        let started = match self.start_transient(plan, pid) {
+            // Of a container that is gone, but failed: forgotten, its name is free.
+            Err(Failure::Refused { name, .. }) if name.ends_with(".UnitExists") => {
+                let _ = self.on_unit("ResetFailedUnit", &plan.scope.unit);
+                self.start_transient(plan, pid)
+            }
+            other => other,
+        };
+        let job = started.map_err(|failure| not_started(failure, &plan.scope))?;
+        self.await_job(&job, &plan.scope.unit, "start").inspect_err(|_| {
+            self.deadline = Instant::now() + Duration::from_secs(5);
+            let _ = self.on_unit("StopUnit", &plan.scope.unit);
+            let _ = self.on_unit("ResetFailedUnit", &plan.scope.unit);
+        })
+    }
+
+    /// Moves a process into a scope: for callers who may not do so in the filesystem.
+    ///
+    /// # Errors
+    /// System, where the unit is gone or systemd refuses.
+    pub(crate) fn attach(&mut self, scope: &Scope, pid: i32) -> Result<()> {
+        let pids = Value::Array("u".to_owned(), vec![Value::U32(pid.unsigned_abs())]);
+        let call =
+            self.method("AttachProcessesToUnit")
+                .with(vec![Value::text(&scope.unit), Value::text(""), pids]);
+        self.connection
+            .call(call, self.deadline)
+            .map(drop)
+            .map_err(|failure| failure.into_error(&format!("AttachProcessesToUnit({:?})", scope.unit)))
+    }
+
+    /// Changes properties of a scope until it ends: all of them or none.
+    ///
+    /// # Errors
+    /// System, where the unit is gone or systemd refuses a value.
+    pub(crate) fn set(&mut self, scope: &Scope, properties: &[Property]) -> Result<()> {
+        let properties = properties.iter().map(|each| property(&each.name, &each.value));
+        let call = self.method("SetUnitProperties").with(vec![
+            Value::text(&scope.unit),
+            Value::Bool(true),
+            Value::Array("(sv)".to_owned(), properties.collect()),
+        ]);
+        self.connection
+            .call(call, self.deadline)
+            .map(drop)
+            .map_err(|failure| failure.into_error(&format!("unable to set properties of {:?}", scope.unit)))
+    }
+
+    /// Ends a scope and makes systemd forget it; one that is gone is fine. Its processes have been killed before.
+    ///
+    /// # Errors
+    /// System.
+    pub(crate) fn stop(&mut self, scope: &Scope) -> Result<()> {
+        self.subscribe()?;
+        let stopped = match self.on_unit("StopUnit", &scope.unit) {
+            Ok(reply) => self.await_job(&job_of(reply), &scope.unit, "stop"),
+            Err(Failure::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => return Ok(()),
+            Err(failure) => Err(failure.into_error(&format!("StopUnit({:?})", scope.unit))),
+        };
+        // One that failed (out of memory, out of time) stays until somebody has seen it.
+        let _ = self.on_unit("ResetFailedUnit", &scope.unit);
+        stopped
+    }
+
+    fn start_transient(&mut self, plan: &ScopePlan, pid: i32) -> Result<String, Failure> {
+        let mut properties: Vec<Value> = plan
+            .properties
+            .iter()
+            .map(|each| property(&each.name, &each.value))
+            .collect();
+        let pids = Value::Array("u".to_owned(), vec![Value::U32(pid.unsigned_abs())]);
+        properties.push(property("PIDs", &pids));
+        let call = self.method("StartTransientUnit").with(vec![
+            Value::text(&plan.scope.unit),
+            Value::text("replace"),
+            Value::Array("(sv)".to_owned(), properties),
+            Value::Array("(sa(sv))".to_owned(), Vec::new()),
+        ]);
+        self.connection.call(call, self.deadline).map(job_of)
+    }
+
+    fn on_unit(&mut self, method: &str, unit: &str) -> Result<Message, Failure> {
+        let mut arguments = vec![Value::text(unit)];
+        if method == "StopUnit" {
+            arguments.push(Value::text("replace"));
+        }
+        let call = self.method(method).with(arguments);
+        self.connection.call(call, self.deadline)
+    }
+
+    fn method(&self, member: &str) -> Message {
+        Message::call(SERVICE, OBJECT, MANAGER, member)
+    }
+
+    fn property(&mut self, name: &str) -> Result<String> {
+        let call = Message::call(SERVICE, OBJECT, "org.freedesktop.DBus.Properties", "Get")
+            .with(vec![Value::text(MANAGER), Value::text(name)]);
+        let reply = self
+            .connection
+            .call(call, self.deadline)
+            .map_err(|failure| no_manager(failure.into_error(&format!("Get({name:?})")), self.user))?;
+        match reply.body.into_iter().next() {
+            Some(Value::Variant(value)) => match *value {
+                Value::Text(text) => Ok(text),
+                other => Err(odd_answer(name, &other.to_string())),
+            },
+            _ => Err(odd_answer(name, "nothing")),
+        }
+    }
+
+    fn subscribe(&mut self) -> Result<()> {
+        if self.subscribed {
+            return Ok(());
+        }
+        let bus = "org.freedesktop.DBus";
+        let calls = [
+            Message::call(bus, "/org/freedesktop/DBus", bus, "AddMatch").with(vec![Value::text(JOB_SIGNAL)]),
+            self.method("Subscribe"),
+        ];
+        for call in calls {
+            let name = call.member.clone();
+            self.connection
+                .call(call, self.deadline)
+                .map_err(|failure| failure.into_error(&name))?;
+        }
+        self.subscribed = true;
+        Ok(())
+    }
+
+    /// Waits for the end of a job. The words for it are those of `systemctl`: done, canceled, timeout, failed, ...
+    fn await_job(&mut self, job: &str, unit: &str, verb: &str) -> Result<()> {
+        let what = format!("systemd to {verb} {unit}");
+        let ours = |message: &Message| {
+            message.member == "JobRemoved"
+                && message.interface == MANAGER
+                && matches!(message.body.get(1), Some(Value::Path(path)) if path == job)
+        };
+        let removed = self.connection.signal(&what, self.deadline, ours)?;
+        match removed.body.get(3) {
+            Some(Value::Text(result)) if result == "done" => Ok(()),
+            Some(Value::Text(result)) => {
+                let message =
+                    format!("error: the job of systemd to {verb} the unit {unit:?} ended with {result:?}");
+                Err(Error::new(ErrorKind::System, message)
+                    .with_hint(format!("journalctl -u {unit} tells more")))
+            }
+            _ => Err(odd_answer("JobRemoved", "no result")),
+        }
+    }
+}
+
+/// Makes sure that a process is in the cgroup that was planned: limits in another one would hold for nobody.
+///
+/// # Errors
+/// System, where it is elsewhere.
+pub(crate) fn check_place(pid: i32, planned: &Directory) -> Result<()> {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::os(format!("open({path:?})"), error))?;
+    let found = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap_or("/");
+    // The mount may show a part of the hierarchy only, and the path counts from the top.
+    if Path::new(found).ends_with(&planned.relative) {
+        return Ok(());
+    }
+    let message = format!(
+        "systemd put the container's process into the cgroup {found:?}, expected was {:?}",
+        planned.relative
+    );
+    Err(Error::new(ErrorKind::System, message).with_field(crate::cgroup::path::FIELD))
+}
+
+fn system_addresses() -> Vec<Address> {
+    vec![
+        Address::direct("/run/systemd/private"),
+        Address::bus("/run/dbus/system_bus_socket"),
+    ]
+}
+
+fn user_addresses(runtime_dir: &str, session_bus: Option<&str>) -> Vec<Address> {
+    let mut addresses = vec![Address::direct(format!("{runtime_dir}/systemd/private"))];
+    match session_bus {
+        Some(list) => addresses.extend(Address::list(list)),
+        None => addresses.push(Address::bus(format!("{runtime_dir}/bus"))),
+    }
+    addresses
+}
+
+fn property(name: &str, value: &Value) -> Value {
+    Value::Struct(vec![Value::text(name), Value::Variant(Box::new(value.clone()))])
+}
+
+fn job_of(reply: Message) -> String {
+    match reply.body.into_iter().next() {
+        Some(Value::Path(path)) => path,
+        _ => String::new(),
+    }
+}
+
+fn odd_answer(what: &str, found: &str) -> Error {
+    Error::new(ErrorKind::System, format!("systemd answered {what} with {found}"))
+}
+
+fn no_manager(error: Error, user: bool) -> Error {
+    if user {
+        return error
+            .context("cannot talk to the systemd of this user")
+            .with_hint(
+                "a login session starts it (loginctl enable-linger USER: without one); XDG_RUNTIME_DIR or \
+                 DBUS_SESSION_BUS_ADDRESS must name its place",
+            );
+    }
+    error.context("cannot talk to systemd")
+}
+
+fn not_started(failure: Failure, scope: &Scope) -> Error {
+    let call = format!("unable to start unit {:?} in {:?}", scope.unit, scope.slice);
+    let exists = matches!(&failure, Failure::Refused { name, .. } if name.ends_with(".UnitExists"));
+    let error = failure.into_error(&call);
+    if exists {
+        return error
+            .with_kind(ErrorKind::AlreadyExists)
+            .with_hint("another container uses this linux.cgroupsPath");
+    }
+    error
+}
+
+#[cfg(test)]
+#[path = "manager_tests.rs"]
+mod tests;

@@ -1,0 +1,306 @@
+//! `cargo xtask soak`: thousands of containers and execs, then a look at what is left.
+//!
+//! Lives here: the commands and the counting of remains. Must not live here: time limits or figures that pass or fail
+//! (see `compare`): only a remnant or a failed command fails.
+//!
+//! What belongs to the soak is known by its folder and its ids: processes by their mounts, mounts by their source,
+//! cgroups and files by their names. Orphans become children of this process (it is a subreaper), so none can hide.
+
+use crate::workspace::{Scratch, cargo, programs};
+use crate::{Outcome, bundle, host, steps};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Lives or execs without an option.
+const ROUNDS: usize = 10_000;
+/// Commands at once.
+const WORKERS: usize = 4;
+/// How long the kernel may take to end what was killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs it and prints what was done and what is left.
+pub(crate) fn run(words: &[&str]) -> Outcome {
+    let (rounds, given) = options(words)?;
+    if !host::is_root() {
+        return Err("soak: has to run as root: it looks into all processes and cgroups".to_owned());
+    }
+    host::install(&host::Need::ALL)?;
+    steps::must(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "fixtures",
+        "--bins",
+    ]))?;
+    let release = programs("release")?;
+    let runtime = match given {
+        Some(path) => path,
+        None => {
+            steps::must(&mut cargo(&["build", "--release", "--package", "runtime-cli"]))?;
+            release.join("runtime")
+        }
+    };
+    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))?;
+    let soak = Soak::new(runtime)?;
+    let outcome = soak.all(&release, rounds);
+    // Whatever happened: nothing of it may live on.
+    for id in soak.known() {
+        let _ = soak.command(&["delete", "--force", &id]);
+    }
+    outcome?;
+    let remains = soak.remains();
+    for remnant in &remains {
+        println!("LEFT {remnant}");
+    }
+    println!("{} remnants", remains.len());
+    Ok(remains.is_empty())
+}
+
+fn options(words: &[&str]) -> Result<(usize, Option<PathBuf>), String> {
+    let (mut rounds, mut runtime) = (ROUNDS, None);
+    let mut words = words.iter();
+    while let Some(option) = words.next() {
+        let value = words.next().ok_or(format!("soak: {option} needs a value"))?;
+        match *option {
+            "--rounds" => {
+                rounds = value
+                    .parse()
+                    .ok()
+                    .filter(|rounds| *rounds > 0)
+                    .ok_or(format!("soak: --rounds {value:?} is not a number above 0"))?;
+            }
+            "--runtime" => runtime = Some(PathBuf::from(value)),
+            other => return Err(format!("soak: {other:?} is not --rounds or --runtime")),
+        }
+    }
+    Ok((rounds, runtime))
+}
+
+/// The runtime, and the place where all of it happens.
+struct Soak {
+    runtime: PathBuf,
+    scratch: Scratch,
+    name: String,
+}
+
+impl Soak {
+    fn new(runtime: PathBuf) -> Result<Self, String> {
+        let scratch = Scratch::new("xtask-soak")?;
+        let folder = scratch.path().file_name().unwrap_or_default();
+        Ok(Self {
+            runtime,
+            name: folder.to_string_lossy().into_owned(),
+            scratch,
+        })
+    }
+
+    /// Lives of containers, then execs in one.
+    fn all(&self, programs: &Path, rounds: usize) -> Result<(), String> {
+        let (ends, stays) = (self.scratch.join("ends"), self.scratch.join("stays"));
+        // Temporary files of the runtime, if it makes any, are among those that are looked at.
+        std::fs::create_dir(self.scratch.join("tmp")).map_err(|error| error.to_string())?;
+        steps::must(&mut bundle::make(programs, &ends, &["/bin/true"]))?;
+        steps::must(&mut bundle::make(programs, &stays, &["/bin/sleep", "36000"]))?;
+        let (ends, stays) = (ends.to_string_lossy(), stays.to_string_lossy());
+
+        self.repeat("lives", rounds, |number| {
+            let id = format!("{}-{number}", self.name);
+            if number.is_multiple_of(2) {
+                return self.command(&["run", "--bundle", &ends, &id]);
+            }
+            self.command(&["create", "--bundle", &stays, &id])?;
+            self.command(&["start", &id])?;
+            self.command(&["delete", "--force", &id])
+        })?;
+        let id = format!("{}-exec", self.name);
+        self.command(&["run", "--detach", "--bundle", &stays, &id])?;
+        let before = self.processes().len();
+        self.repeat("execs", rounds, |_| self.command(&["exec", &id, "/bin/true"]))?;
+        let after = self.processes().len();
+        // One that was never seen would never be missed.
+        if before == 0 || before != after {
+            return Err(format!("{before} processes before the execs, {after} after them"));
+        }
+        self.command(&["delete", "--force", &id])
+    }
+
+    /// Does `one` for all numbers, several at once, until the first failure.
+    fn repeat(
+        &self,
+        what: &str,
+        rounds: usize,
+        one: impl Fn(usize) -> Result<(), String> + Sync,
+    ) -> Result<(), String> {
+        let begin = Instant::now();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= rounds {
+                    return Ok(());
+                }
+                if number.is_multiple_of(1000) {
+                    println!("{what}: {number} of {rounds}, {} s", begin.elapsed().as_secs());
+                }
+                one(number)?;
+            }
+        };
+        let outcomes: Vec<Result<(), String>> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+            let ended = workers.into_iter().map(|worker| worker.join());
+            ended
+                .map(|outcome| outcome.unwrap_or_else(|_| Err("a worker panicked".to_owned())))
+                .collect()
+        });
+        outcomes.into_iter().collect::<Result<Vec<()>, String>>()?;
+        let (seconds, count) = (begin.elapsed().as_secs_f64(), rounds as f64);
+        println!(
+            "{rounds} {what} in {seconds:.1} s, {WORKERS} at once: {:.0} a second",
+            count / seconds
+        );
+        Ok(())
+    }
+
+    fn command(&self, words: &[&str]) -> Result<(), String> {
+        // A container keeps what it inherits: a pipe would not end before it does.
+        let status = Command::new(&self.runtime)
+            .arg("--root")
+            .arg(self.scratch.join("state"))
+            .args(words)
+            .env("TMPDIR", self.scratch.join("tmp"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .map_err(|error| format!("{}: {error}", self.runtime.display()))?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(format!("{} ended with {status}", words.join(" "))),
+        }
+    }
+
+    /// The containers that the runtime's state names.
+    fn known(&self) -> Vec<String> {
+        names(&self.scratch.join("state"))
+            .into_iter()
+            .filter(|name| name.starts_with(&self.name))
+            .collect()
+    }
+
+    /// Everything that should not be there, in words.
+    fn remains(&self) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut found: Vec<String> = self
+                .processes()
+                .iter()
+                .map(|pid| format!("process {pid}"))
+                .collect();
+            found.extend(children());
+            found.extend(self.mounts());
+            found.extend(self.cgroups(Path::new("/sys/fs/cgroup"), 0));
+            found.extend(self.known().iter().map(|id| format!("container {id}")));
+            found.extend(
+                names(&self.scratch.join("tmp"))
+                    .iter()
+                    .map(|name| format!("file {name} in TMPDIR")),
+            );
+            if found.is_empty() || Instant::now() > deadline {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Processes that live on a mount of ours, in whatever namespace.
+    fn processes(&self) -> Vec<String> {
+        let own = format!("/{}/", self.name);
+        names(Path::new("/proc"))
+            .into_iter()
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+            .filter(|pid| {
+                let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"));
+                mounts.is_ok_and(|mounts| mounts.contains(&own))
+            })
+            .collect()
+    }
+
+    fn mounts(&self) -> Vec<String> {
+        let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        text.lines()
+            .filter(|line| line.contains(&self.name))
+            .map(|line| format!("mount {line}"))
+            .collect()
+    }
+
+    /// Container cgroups are at most a few levels down.
+    fn cgroups(&self, folder: &Path, depth: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        for name in names(folder) {
+            let path = folder.join(&name);
+            // Controllers such as cpu are links to cpu,cpuacct on some hosts: each would be seen twice.
+            if !path.is_dir() || path.is_symlink() {
+                continue;
+            }
+            if name.contains(&self.name) {
+                found.push(format!("cgroup {}", path.display()));
+            } else if depth < 4 {
+                found.extend(self.cgroups(&path, depth + 1));
+            }
+        }
+        found
+    }
+}
+
+/// Orphans that fell to this process: those that have ended are buried, the others are remnants.
+fn children() -> Vec<String> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return vec!["an orphan that lives".to_owned()],
+            Ok(_) => {}
+            // ECHILD: there is none.
+            Err(_) => return Vec::new(),
+        }
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_and_refused() {
+        assert_eq!(options(&[]).unwrap(), (ROUNDS, None));
+        let given = options(&["--rounds", "7", "--runtime", "/r"]).unwrap();
+        assert_eq!(given, (7, Some(PathBuf::from("/r"))));
+        for wrong in [
+            &["--rounds"][..],
+            &["--rounds", "0"],
+            &["--rounds", "x"],
+            &["--peer", "x"],
+        ] {
+            assert!(options(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_seen() {
+        let soak = Soak::new(PathBuf::from("/bin/true")).unwrap();
+        let id = format!("{}-1", soak.name);
+        std::fs::create_dir_all(soak.scratch.join("state").join(&id)).unwrap();
+        let tree = soak.scratch.join("tree/a/b");
+        std::fs::create_dir_all(tree.join(&id)).unwrap();
+        assert_eq!(soak.known(), [id]);
+        assert_eq!(soak.cgroups(&soak.scratch.join("tree"), 0).len(), 1);
+        assert!(soak.processes().is_empty() && soak.mounts().is_empty());
+    }
+}
