@@ -8,6 +8,7 @@ mod hook;
 mod identity;
 mod kill;
 mod lifecycle;
+mod limits;
 mod mount_options;
 mod mount_places;
 mod namespace;
@@ -18,7 +19,7 @@ mod stdio;
 use crate::args::Args;
 use crate::suite::{Chapter, Test};
 
-const TOPICS: [(Chapter, &[Test]); 14] = [
+const TOPICS: [(Chapter, &[Test]); 15] = [
     (Chapter::Lifecycle, lifecycle::TESTS),
     (Chapter::Lifecycle, kill::TESTS),
     (Chapter::Lifecycle, commands::TESTS),
@@ -32,6 +33,7 @@ const TOPICS: [(Chapter, &[Test]); 14] = [
     (Chapter::Process, seccomp::TESTS),
     (Chapter::Hook, hook::TESTS),
     (Chapter::Cgroup, cgroup::TESTS),
+    (Chapter::Cgroup, limits::TESTS),
     (Chapter::Error, bad_input::TESTS),
 ];
 

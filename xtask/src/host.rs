@@ -18,11 +18,19 @@ pub(crate) enum Need {
     Seccomp,
     /// A static shell for root file systems of tests.
     Busybox,
+    /// `ip`, to make network devices that tests move into containers.
+    Ip,
 }
 
 impl Need {
     /// Everything.
-    pub(crate) const ALL: [Need; 4] = [Need::Linker, Need::CLibrary, Need::Seccomp, Need::Busybox];
+    pub(crate) const ALL: [Need; 5] = [
+        Need::Linker,
+        Need::CLibrary,
+        Need::Seccomp,
+        Need::Busybox,
+        Need::Ip,
+    ];
 
     /// Debian's package.
     fn package(self) -> &'static str {
@@ -31,6 +39,7 @@ impl Need {
             Need::CLibrary => "libc6-dev",
             Need::Seccomp => "libseccomp-dev",
             Need::Busybox => "busybox-static",
+            Need::Ip => "iproute2",
         }
     }
 
@@ -52,6 +61,9 @@ impl Need {
             Need::CLibrary => library("libc.a"),
             Need::Seccomp => library("libseccomp.a"),
             Need::Busybox => vec!["/usr/bin/busybox".into(), "/bin/busybox".into()],
+            Need::Ip => ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"]
+                .map(String::from)
+                .to_vec(),
         }
     }
 

@@ -154,29 +154,6 @@ pub(crate) const TESTS: &[Test] = &[
         Ok(())
     })
     .needs(DEVICES),
-    test("update-changes-a-limit", "cli", |case| {
-        let bundle = with_resources(case, json!({"pids": {"limit": 50}}))?;
-        case.run_detached(&bundle)?;
-        case.run(&["update", "--pids-limit", "60", case.id()])?.ok()?;
-        ensure_eq!(read(case, "pids", "pids.max")?, "60", "pids.max");
-        Ok(())
-    })
-    .needs(PIDS),
-    test("update-from-a-file", "cli", |case| {
-        let bundle = with_resources(case, json!({"memory": {"limit": 67_108_864}}))?;
-        case.run_detached(&bundle)?;
-        let file = case.dir().join("resources.json");
-        std::fs::write(&file, json!({"memory": {"limit": 33_554_432}}).to_string())?;
-        case.run(&["update", "--resources", &file.to_string_lossy(), case.id()])?
-            .ok()?;
-        ensure_eq!(
-            read(case, "memory", "memory.limit_in_bytes")?,
-            "33554432",
-            "memory.limit_in_bytes"
-        );
-        Ok(())
-    })
-    .needs(MEMORY),
     test("pause-and-resume", "cli", |case| {
         let bundle = with_resources(case, json!({}))?;
         case.run_detached(&bundle)?;

@@ -96,25 +96,41 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
     let mut container = session.container(&matches.id()?)?;
     let loaded = match matches.text("resources")? {
         Some(place) => from_place(place)?,
-        None => LoadedResources::from_slice(document(matches)?.to_string().as_bytes(), "the options")?,
+        None => LoadedResources::from_slice(document(matches)?.to_string().as_bytes(), "the options")
+            .map_err(|error| with_flag(matches, error))?,
     };
     let schema = |flag| Ok::<_, Error>(matches.text(flag)?.map(str::to_owned));
     let mut request = UpdateRequest::new(loaded.resources);
     request.l3_cache_schema = schema("l3-cache-schema")?;
     request.mem_bw_schema = schema("mem-bw-schema")?;
-    let warnings = container.update(&request).map_err(with_flag)?;
+    let warnings = container
+        .update(&request)
+        .map_err(|error| with_flag(matches, error))?;
     for warning in loaded.warnings.iter().chain(&warnings) {
         session.log.warn(format_args!("{warning}"));
     }
     Ok(0)
 }
 
-/// These fields are no part of the document that a user of the flags sees.
-fn with_flag(error: Error) -> Error {
-    match error.field() {
-        Some("linux.intelRdt.l3CacheSchema") => error.context("--l3-cache-schema"),
-        Some("linux.intelRdt.memBwSchema") => error.context("--mem-bw-schema"),
-        _ => error,
+/// Puts the option that was typed before an error about its field.
+fn with_flag(matches: &Matches, error: Error) -> Error {
+    let field = error.field().unwrap_or_default().to_owned();
+    let schemata = [
+        ("l3-cache-schema", "linux.intelRdt.l3CacheSchema".to_owned()),
+        ("mem-bw-schema", "linux.intelRdt.memBwSchema".to_owned()),
+    ];
+    // Beside a file the other options do not count.
+    let from_file = matches.value("resources").is_some();
+    let limits = PLACES
+        .iter()
+        .filter(|_| !from_file)
+        .map(|(flag, section, member, _)| (*flag, format!("linux.resources.{section}.{member}")));
+    let flag = limits
+        .chain(schemata)
+        .find(|(flag, place)| *place == field && matches.value(flag).is_some());
+    match flag {
+        Some((flag, _)) => error.context(format!("--{flag}")),
+        None => error,
     }
 }
 

@@ -105,6 +105,7 @@ impl Init {
             | Step::BecomeRoot { .. }
             | Step::EnterTime { .. }
             | Step::JoinCgroup { .. }
+            | Step::AllCpus {}
             | Step::WriteSelf { .. } => self.isolate(step),
             Step::Propagation { .. }
             | Step::OpenRoot { .. }
@@ -192,6 +193,11 @@ impl Init {
             }
             Step::EnterTime { offsets } => namespaces::enter_time(offsets, !self.joined),
             Step::JoinCgroup { tasks } => namespaces::join_cgroup(tasks),
+            Step::AllCpus {} => {
+                // Whoever bounds its children's CPUs by a filter instead of a cgroup keeps them where they are.
+                let _ = identity::use_all_cpus();
+                Ok(())
+            }
             Step::WriteSelf { path, value } => settings::write_self(path, value),
             _ => Err(Failure::malformed()),
         }

@@ -150,6 +150,8 @@ steps! {
     11 EnterTime { offsets: Blob }
     /// Write "0" to this `tasks` file of a v1 hierarchy.
     12 JoinCgroup { tasks: Fd }
+    /// Run on every CPU that the cgroup allows (sched_setaffinity(2)); a refusal is fine.
+    95 AllCpus {}
     /// Write bytes to a file of the host's /proc that is about init itself (`/proc/self/...`), before the root changes.
     13 WriteSelf { path: Str, value: Blob }
 

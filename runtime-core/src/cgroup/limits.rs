@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::cgroup::{CgroupFacts, CgroupMode, HierarchyKind};
+use crate::spec::Warning;
 
 /// Which generation of control groups a write is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -84,7 +85,7 @@ pub struct Limits {
     /// The writes in their order.
     pub writes: Vec<Write>,
     /// Fields that are ignored, with the reason.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Converts everything in linux.resources but the device rules, which are [`crate::cgroup::devices`].
@@ -157,7 +158,7 @@ impl Table<'_> {
     }
 
     fn warn(&mut self, origin: &str, reason: &str) {
-        self.limits.warnings.push(format!("{origin}: {reason}"));
+        self.limits.warnings.push(Warning::new(origin, reason));
     }
 }
 

@@ -60,15 +60,19 @@ impl Cgroup {
         let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Error::os("eventfd(0, EFD_CLOEXEC|EFD_NONBLOCK)", dir::as_io(errno)))?;
         let line = format!("{} {}", eventfd.as_raw_fd(), counters.as_raw_fd());
-        group
+        match group
             .fd()
             .and_then(|fd| dir::write(fd, "cgroup.event_control", &line))
-            .map_err(|errno| group.os_error("write", "cgroup.event_control", errno))?;
-        Ok(Some(OomWatch {
-            counters,
-            eventfd: Some(eventfd),
-            kills: 0,
-        }))
+        {
+            Ok(()) => Ok(Some(OomWatch {
+                counters,
+                eventfd: Some(eventfd),
+                kills: 0,
+            })),
+            // Gone, or a kernel without these events (PREEMPT_RT since 6.11).
+            Err(errno) if dir::is_gone(errno) || errno == Errno::OPNOTSUPP => Ok(None),
+            Err(errno) => Err(group.os_error("write", "cgroup.event_control", errno)),
+        }
     }
 }
 

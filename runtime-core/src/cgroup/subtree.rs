@@ -120,6 +120,25 @@ fn failed(group: &Group, call: &str, level: &Path, errno: Errno) -> Error {
     )
 }
 
+/// Controllers that systemd can delegate to a user.
+const BY_SYSTEMD: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
+/// How root makes a group hand a controller down. On most hosts it is systemd that keeps some of them from users.
+fn hand_down(controller: &str, level: &Path) -> String {
+    let by_hand = format!(
+        "root has to write +{controller} to {}/cgroup.subtree_control",
+        level.display()
+    );
+    if !BY_SYSTEMD.contains(&controller) {
+        return by_hand;
+    }
+    format!(
+        "with systemd, root delegates it to all users by a file /etc/systemd/system/user@.service.d/delegate.conf with \
+         the lines [Service] and Delegate={}, and systemctl daemon-reload; the user has to log in anew. Without, {by_hand}",
+        BY_SYSTEMD.join(" ")
+    )
+}
+
 /// A limit whose controller the group does not have.
 pub(super) fn not_delegated(group: &Group, write: &Write, refused: Option<&Refused<'_>>) -> Error {
     let message = format!(
@@ -130,17 +149,18 @@ pub(super) fn not_delegated(group: &Group, write: &Write, refused: Option<&Refus
     );
     let error = Error::new(ErrorKind::Permission, message).with_field(&write.origin);
     let Some(Refused { level, errno, .. }) = refused else {
-        return error.with_hint(DELEGATE);
+        return error.with_hint(hand_down(&write.controller, &group.directory.mount_point));
     };
+    let level = group.directory.mount_point.join(level);
     let error = error.with_errno(errno.raw_os_error());
     if *errno == Errno::BUSY {
         return error.with_hint(format!(
             "the cgroup {} has processes of its own, and such a group cannot hand controllers down: move them into a \
              group beside the container's",
-            group.directory.mount_point.join(level).display()
+            level.display()
         ));
     }
-    error.with_hint(DELEGATE)
+    error.with_hint(hand_down(&write.controller, &level))
 }
 
 /// Below a group with processes that hands out threaded controllers, a new group is of type "domain invalid" and takes no

@@ -5,12 +5,6 @@ use rustix::thread::CpuSet;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Lets init run on every CPU that its cgroup has: what its caller is confined to is no business of the container's.
-/// Where even this is forbidden (a caller inside a sandbox of its own), the container is confined as its caller is.
-pub(super) fn reset(pid: i32) {
-    let _ = crate::sys::affinity::reset(pid);
-}
-
 /// Lets a process of one thread run on these CPUs only; the kernel leaves out those that its cgroup does not have.
 pub(super) fn set(pid: i32, cpus: &[u32]) -> Result<()> {
     let pid = Pid::from_raw(pid).ok_or_else(|| Error::new(ErrorKind::Internal, "there is no process 0"))?;

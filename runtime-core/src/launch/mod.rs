@@ -216,10 +216,6 @@ impl<'a> Launch<'a> {
                     error
                 }
             }),
-            ParentStep::AllCpus => {
-                affinity::reset(self.pid()?);
-                Ok(())
-            }
             ParentStep::Affinity { cpus } => affinity::set(self.pid()?, cpus),
             ParentStep::PassTerminal { socket } => self.pass_terminal(socket.as_deref(), host),
             ParentStep::PassListener { agent } => self.pass_listener(agent, host),

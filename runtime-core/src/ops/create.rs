@@ -16,7 +16,7 @@ use crate::lower::Descriptors;
 use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
 use crate::request::{CgroupDriver, CreateRequest};
-use crate::spec::LoadedSpec;
+use crate::spec::{LoadedSpec, Warning};
 use crate::state::Status;
 
 impl Runtime {
@@ -108,13 +108,16 @@ impl Runtime {
         match result {
             Ok(Launched { pidfd, terminal, .. }) => {
                 let record = making.record;
+                let filter_flags = filter_flags(&plan);
+                let mut warnings = plan.warnings;
+                warnings.extend(unkillable(&record));
                 Ok(Container {
                     dir,
                     record,
                     terminal,
                     pidfd: Some(pidfd),
-                    filter_flags: filter_flags(&plan),
-                    warnings: plan.warnings,
+                    filter_flags,
+                    warnings,
                 })
             }
             Err(error) => {
@@ -312,6 +315,16 @@ fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Re
         scope: cgroup.scope.as_ref().map(|plan| plan.scope.clone()),
     });
     Ok(record)
+}
+
+/// A container that nothing holds together: what it leaves behind cannot be found.
+fn unkillable(record: &Record) -> Option<Warning> {
+    let cgroup = record.cgroup.as_ref()?;
+    (cgroup.directories.is_empty() && !record.own_pid_namespace).then(|| {
+        let message = "creating a rootless container with no cgroup and no private pid namespace. Such configuration is \
+                       strongly discouraged (as it is impossible to properly kill all container's processes)";
+        Warning::new("linux.namespaces", message)
+    })
 }
 
 /// The bundle as an absolute path: the caller may change its directory before the state is asked for.

@@ -67,10 +67,7 @@ impl Container {
             (Err(error), Some(change)) => return Err(change.undo_for(error)),
             (Err(error), None) => return Err(error),
         }
-        let warnings = limits.warnings.into_iter();
-        Ok(warnings
-            .map(|note| Warning::new("linux.resources", note))
-            .collect())
+        Ok(limits.warnings)
     }
 
     /// The container's cgroup; where it has none, there must be nothing to write.

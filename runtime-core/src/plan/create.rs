@@ -151,6 +151,8 @@ impl Plan {
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
         }
+        // Which CPUs the caller happens to run on is no limit of the container; its cgroup is.
+        schedule.init(Step::AllCpus {}, "(create)");
         namespaces.enter_cgroup(&mut schedule);
         program.stdio(&mut schedule);
 
@@ -251,11 +253,7 @@ fn plan_cgroup(
     let (writes, notes) = limits
         .map(|limits| (limits.writes, limits.warnings))
         .unwrap_or_default();
-    warnings.extend(
-        notes
-            .into_iter()
-            .map(|note| crate::spec::Warning::new("linux.resources", note)),
-    );
+    warnings.extend(notes);
     let rules = resources
         .and_then(|resources| resources.devices().as_deref())
         .unwrap_or_default();

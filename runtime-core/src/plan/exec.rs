@@ -130,9 +130,6 @@ impl Plan {
         let mut schedule = Schedule::default();
         open(&mut schedule, &namespaces, request);
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "(exec)");
-        if affinity.initial.is_none() {
-            schedule.parent(ParentStep::AllCpus, "(exec)");
-        }
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
         if let Some(unit) = request.attach.clone() {
             // Before init has a sibling, which would stay outside.
@@ -346,6 +343,10 @@ impl Affinity {
     /// its first moment, so that the cgroup's CPUs bound this set too.
     fn initial(&self, schedule: &mut Schedule) {
         set_cpus(schedule, self.initial.as_ref(), "process.execCPUAffinity.initial");
+        if self.initial.is_none() {
+            // Which CPUs the caller happens to run on is no limit of the program.
+            schedule.init(Step::AllCpus {}, "(exec)");
+        }
     }
 
     fn last(&self, schedule: &mut Schedule) {

@@ -147,7 +147,6 @@ fn a_whole_schedule() {
         "parent open user namespace /proc/42/ns/user",
         "parent check that process 42 is the one started at 4711",
         "parent spawn init in no new namespaces",
-        "parent run on all CPUs of the cgroup",
         "init close stray descriptors",
         "init report; wait",
         "parent set oom_score_adj 5",

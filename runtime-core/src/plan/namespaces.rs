@@ -225,7 +225,6 @@ impl Namespaces {
                 },
                 "linux.namespaces",
             );
-            schedule.parent(ParentStep::AllCpus, "linux.namespaces");
             schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
             first(schedule);
             if self.new & USER != 0 {
@@ -238,7 +237,6 @@ impl Namespaces {
             return;
         }
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "linux.namespaces");
-        schedule.parent(ParentStep::AllCpus, "linux.namespaces");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
         first(schedule);
         // An undumpable process cannot write its own timens_offsets from inside a user namespace.

@@ -211,7 +211,6 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
         }
         ParentStep::OomScore { value } => write!(f, "set oom_score_adj {value}"),
         ParentStep::Rlimit { name, soft, hard, .. } => write!(f, "set {name} {soft}:{hard}"),
-        ParentStep::AllCpus => f.write_str("run on all CPUs of the cgroup"),
         ParentStep::Affinity { cpus } => write!(f, "run on the CPUs {cpus:?} only"),
         ParentStep::PassListener { agent } => write!(f, "send the listener to {}", agent.socket),
         ParentStep::AwaitExec => f.write_str("wait until the program runs"),
@@ -253,6 +252,7 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             tasks: FdName::Tasks(name),
         } => write!(f, "join cgroup {name}"),
         Step::JoinCgroup { .. } => f.write_str("join no cgroup"),
+        Step::AllCpus {} => f.write_str("run on all CPUs of the cgroup"),
         Step::WriteSelf { path, value } => write!(f, "write {:?} to {path}", String::from_utf8_lossy(value)),
         Step::Propagation { path, flags } => write!(f, "make {path} {}", propagation(*flags)),
         Step::OpenRoot { path, clone, .. } => {

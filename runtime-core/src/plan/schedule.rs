@@ -168,8 +168,6 @@ pub enum ParentStep {
         /// Hard limit.
         hard: u64,
     },
-    /// Let init run on all CPUs of its cgroup, whatever the caller is confined to.
-    AllCpus,
     /// Let init run on these CPUs only.
     Affinity {
         /// Their numbers.

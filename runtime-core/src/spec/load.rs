@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use oci_spec::runtime::{LinuxResources, Process, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 use std::io::Read;
@@ -19,7 +20,7 @@ use std::path::Path;
 pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Something in the configuration that is accepted but should be looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// The field, as `mounts[3].options[1]`.
     pub field: String,

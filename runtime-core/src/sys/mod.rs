@@ -1,6 +1,5 @@
 //! The calls that rustix and nix lack, and the only unsafe code of the library outside init.
 
-pub(crate) mod affinity;
 pub(crate) mod bpf;
 pub(crate) mod elsewhere;
 pub(crate) mod limit;

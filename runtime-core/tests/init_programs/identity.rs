@@ -301,3 +301,24 @@ fn namespaces_are_joined_by_descriptor() {
     let frame = init.failure();
     assert_eq!((frame.call, frame.errno), (Call::Setns, 22));
 }
+
+#[test]
+fn the_callers_cpus_are_no_bound() {
+    let all = rustix::thread::sched_getaffinity(None).unwrap();
+    let cpus: Vec<usize> = (0..1024).filter(|cpu| all.is_set(*cpu)).collect();
+    if cpus.len() < 2 {
+        eprintln!("SKIPPED the_callers_cpus_are_no_bound: needs two CPUs");
+        return;
+    }
+    // A thread of its own is bound, and init is its child.
+    std::thread::spawn(move || {
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(cpus[0]);
+        rustix::thread::sched_setaffinity(None, &one).unwrap();
+        let list = |init: &Init| init.status("Cpus_allowed_list");
+        assert_eq!(list(&stopped(&[])), cpus[0].to_string());
+        assert_ne!(list(&stopped(&[Step::AllCpus {}])), cpus[0].to_string());
+    })
+    .join()
+    .unwrap();
+}

@@ -144,6 +144,7 @@ pub(crate) mod number {
     pub(crate) const ACCEPT4: usize = 242;
     pub(crate) const PRLIMIT: usize = 261;
     pub(crate) const SETNS: usize = 268;
+    pub(crate) const SCHED_SETAFFINITY: usize = 122;
     pub(crate) const SCHED_SETATTR: usize = 274;
     pub(crate) const SECCOMP: usize = 277;
     pub(crate) const MEMFD_CREATE: usize = 279;

@@ -149,6 +149,7 @@ pub(crate) mod number {
     pub(crate) const PIPE2: usize = 293;
     pub(crate) const PRLIMIT: usize = 302;
     pub(crate) const SETNS: usize = 308;
+    pub(crate) const SCHED_SETAFFINITY: usize = 203;
     pub(crate) const SCHED_SETATTR: usize = 314;
     pub(crate) const SECCOMP: usize = 317;
     pub(crate) const MEMFD_CREATE: usize = 319;

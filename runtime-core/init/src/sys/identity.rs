@@ -201,6 +201,13 @@ pub(crate) fn set_scheduling(scheduling: &Scheduling) -> Outcome {
     unsafe { invoke!(SchedSetattr, SCHED_SETATTR, 0u32, &raw const scheduling, 0u32) }.map(drop)
 }
 
+/// The mask has room for more CPUs than any kernel is built for (8192); what a machine lacks the kernel leaves out.
+pub(crate) fn use_all_cpus() -> Outcome {
+    let mask = [u64::MAX; 128];
+    // SAFETY: the kernel reads at most as many bytes as it is told, which is the size of the mask.
+    unsafe { invoke!(Affinity, SCHED_SETAFFINITY, 0u32, size_of_val(&mask), mask.as_ptr()) }.map(drop)
+}
+
 pub(crate) fn set_io_priority(value: u32) -> Outcome {
     // SAFETY: the call takes numbers.
     unsafe { invoke!(IoprioSet, IOPRIO_SET, IOPRIO_WHO_PROCESS, 0u32, value) }.map(drop)

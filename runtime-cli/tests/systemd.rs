@@ -1,0 +1,293 @@
+//! The built program with the systemd driver, on hosts where systemd runs and cgroups are of version 2 alone; elsewhere
+//! everything here is skipped with its reason. Root's containers are scopes of the system's manager, those of other users
+//! scopes of their own: the test is whoever runs it.
+#![allow(clippy::print_stderr, reason = "a skip must be seen")]
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// A bundle with a state directory of its own; its container goes with it.
+struct Place {
+    dir: PathBuf,
+    id: String,
+}
+
+impl Place {
+    fn new(test: &str) -> Option<Self> {
+        let skip = |why: &str| {
+            eprintln!("SKIPPED {test}: {why}");
+            None
+        };
+        if !Path::new("/run/systemd/system").is_dir() {
+            return skip("needs a host with systemd");
+        }
+        if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            return skip("needs cgroup v2 alone");
+        }
+        let Some(busybox) = ["/usr/bin/busybox", "/bin/busybox"]
+            .into_iter()
+            .find(|path| Path::new(path).is_file())
+        else {
+            return skip("needs a static busybox (Debian: busybox-static)");
+        };
+        let id = format!("sdtest-{test}-{}", std::process::id());
+        let place = Self {
+            dir: std::env::temp_dir().join(&id),
+            id,
+        };
+        let root = place.dir.join("rootfs");
+        for folder in ["bin", "dev", "proc", "sys"] {
+            std::fs::create_dir_all(root.join(folder)).expect("a folder");
+        }
+        std::fs::copy(busybox, root.join("bin/busybox")).expect("a copy of busybox");
+        for applet in ["sh", "cat", "sleep"] {
+            symlink("busybox", root.join("bin").join(applet)).expect("a link");
+        }
+        let arguments: &[&str] = if is_root() {
+            &["spec"]
+        } else {
+            &["spec", "--rootless"]
+        };
+        place.expect(arguments);
+        place.configure(|config| {
+            config["process"]["terminal"] = false.into();
+            config["process"]["args"] = json!(["sleep", "1000"]);
+        });
+        Some(place)
+    }
+
+    fn configure(&self, edit: impl FnOnce(&mut Value)) {
+        let path = self.dir.join("config.json");
+        let mut config: Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("config.json")).expect("JSON");
+        edit(&mut config);
+        std::fs::write(path, config.to_string()).expect("config.json");
+    }
+
+    fn call(&self, arguments: &[&str]) -> Output {
+        // Files and not pipes: the container keeps its descriptors.
+        let file = |name: &str| std::fs::File::create(self.dir.join(name)).expect("a file");
+        let status = Command::new(env!("CARGO_BIN_EXE_runtime"))
+            .args(["--systemd-cgroup", "--root"])
+            .arg(self.dir.join("state"))
+            .args(arguments)
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .status()
+            .expect("the program starts");
+        let read = |name: &str| std::fs::read(self.dir.join(name)).expect("a file");
+        Output {
+            status,
+            stdout: read("out"),
+            stderr: read("err"),
+        }
+    }
+
+    fn expect(&self, arguments: &[&str]) -> String {
+        let output = self.call(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", err(&output));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Creates and starts the container.
+    fn start(&self) {
+        self.expect(&["create", &self.id]);
+        self.expect(&["start", &self.id]);
+    }
+
+    fn unit(&self) -> String {
+        format!("runc-{}.scope", self.id)
+    }
+
+    /// A property of the container's unit as systemctl shows it.
+    fn property(&self, name: &str) -> String {
+        let output = systemctl(&["show", "--value", "--property", name, &self.unit()]);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The cgroup that a process of the container is in.
+    fn cgroup(&self, arguments: &[&str]) -> String {
+        let text = self.expect(&[&["exec", &self.id], arguments].concat());
+        text.trim().to_owned()
+    }
+
+    fn pid(&self) -> u64 {
+        let state: Value = serde_json::from_str(&self.expect(&["state", &self.id])).expect("JSON");
+        state["pid"].as_u64().expect("a pid")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.call(&["delete", "--force", &self.id]);
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn systemctl(arguments: &[&str]) -> Output {
+    let mut command = Command::new("systemctl");
+    if !is_root() {
+        command.arg("--user");
+    }
+    command.args(arguments).output().expect("systemctl")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn own_cgroup(pid: u64) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a process");
+    text.trim().trim_start_matches("0::").to_owned()
+}
+
+#[test]
+fn a_container_is_a_scope_with_its_limits() {
+    let Some(place) = Place::new("scope") else { return };
+    place.configure(|config| {
+        config["linux"]["resources"] = json!({
+            "pids": {"limit": 77}, "memory": {"limit": 67_108_864}, "cpu": {"quota": 12_345, "period": 100_000},
+        });
+        config["annotations"] = json!({"org.systemd.property.TimeoutStopSec": "3"});
+    });
+    place.start();
+    assert_eq!(place.property("ActiveState"), "active");
+    assert_eq!(place.property("Delegate"), "yes");
+    assert_eq!(place.property("TasksMax"), "77");
+    assert_eq!(place.property("MemoryMax"), "67108864");
+    assert_eq!(place.property("CPUQuotaPerSecUSec"), "130ms");
+    assert_eq!(place.property("TimeoutStopUSec"), "3s");
+    let slice = if is_root() { "system.slice" } else { "user.slice" };
+    assert_eq!(place.property("Slice"), slice);
+    let cgroup = own_cgroup(place.pid());
+    assert_eq!(place.property("ControlGroup"), cgroup);
+    assert!(
+        cgroup.ends_with(&format!("/{slice}/{}", place.unit())),
+        "{cgroup}"
+    );
+    let file = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup{cgroup}/{name}")).expect(name);
+    let limits = [
+        ("pids.max", "77\n"),
+        ("memory.max", "67108864\n"),
+        ("cpu.max", "13000 100000\n"),
+    ];
+    for (name, value) in limits {
+        assert_eq!(file(name), value, "{name}");
+    }
+    // A program that comes later is in it, too: it reads the end of the same path.
+    let seen = place.cgroup(&["cat", "/proc/self/cgroup"]);
+    assert!(seen.ends_with(&place.unit()) || seen == "0::/", "{seen}");
+
+    place.expect(&["update", "--pids-limit", "88", &place.id]);
+    assert_eq!(place.property("TasksMax"), "88");
+    systemctl(&["daemon-reload"]);
+    for (name, value) in [
+        ("pids.max", "88\n"),
+        ("memory.max", "67108864\n"),
+        ("cpu.max", "13000 100000\n"),
+    ] {
+        assert_eq!(file(name), value, "{name} after daemon-reload");
+    }
+
+    place.expect(&["delete", "--force", &place.id]);
+    assert_eq!(place.property("LoadState"), "not-found");
+    assert!(!Path::new(&format!("/sys/fs/cgroup{cgroup}")).exists());
+}
+
+#[test]
+fn two_containers_cannot_be_one_unit() {
+    let Some(place) = Place::new("twice") else { return };
+    let path = if is_root() { "system" } else { "user" };
+    place.configure(|config| {
+        config["linux"]["cgroupsPath"] = format!("{path}.slice:sdtest:{}", place.id).into()
+    });
+    place.start();
+    let second = place.call(&["create", "other"]);
+    assert!(!second.status.success());
+    assert!(err(&second).contains("already"), "{}", err(&second));
+    assert!(place.expect(&["state", &place.id]).contains("running"));
+    assert_eq!(place.expect(&["list", "-q"]).trim(), place.id);
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_made() {
+    let Some(place) = Place::new("wrong") else { return };
+    for (edit, word) in [
+        (json!({"linux": {"cgroupsPath": "/a/b"}}), "slice:prefix:name"),
+        (
+            json!({"annotations": {"org.systemd.property.Delegate": "false"}}),
+            "not a property that a container may set",
+        ),
+    ] {
+        let saved = std::fs::read(place.dir.join("config.json")).expect("config.json");
+        place.configure(|config| {
+            for (key, value) in edit.as_object().expect("an object") {
+                match value.as_object().filter(|_| key == "linux") {
+                    Some(fields) => fields
+                        .iter()
+                        .for_each(|(field, value)| config[key][field] = value.clone()),
+                    None => config[key] = value.clone(),
+                }
+            }
+        });
+        let refused = place.call(&["create", &place.id]);
+        assert!(
+            !refused.status.success() && err(&refused).contains(word),
+            "{}",
+            err(&refused)
+        );
+        assert_eq!(place.property("LoadState"), "not-found");
+        std::fs::write(place.dir.join("config.json"), saved).expect("config.json");
+    }
+}
+
+/// runc#4568: what systemd does at a daemon-reload must take no device away and give none. A node without a driver opens
+/// with ENXIO where the rules allow it, and with EPERM where not.
+#[test]
+fn devices_survive_systemd() {
+    let Some(place) = Place::new("devices") else {
+        return;
+    };
+    if !is_root() {
+        eprintln!("SKIPPED devices_survive_systemd: needs root");
+        return;
+    }
+    place.configure(|config| {
+        let node = |minor: u32| json!({"path": format!("/dev/t{minor}"), "type": "c", "major": 195, "minor": minor, "fileMode": 0o666});
+        config["linux"]["devices"] = json!([node(0), node(1)]);
+        config["linux"]["resources"]["devices"] = json!([
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 195, "minor": 0, "access": "rw"},
+        ]);
+    });
+    place.start();
+    let look = |when: &str| {
+        for (node, answer) in [
+            ("t0", "No such device or address"),
+            ("t1", "Operation not permitted"),
+        ] {
+            let output = place.call(&["exec", &place.id, "cat", &format!("/dev/{node}")]);
+            assert!(err(&output).contains(answer), "{when}, {node}: {}", err(&output));
+        }
+    };
+    look("at first");
+    assert_eq!(place.property("DevicePolicy"), "strict");
+    assert!(place.property("DeviceAllow").contains("/dev/char/195:0 rw"));
+    for arguments in [
+        &["daemon-reload"][..],
+        &["set-property", "--runtime", &place.unit(), "CPUWeight=50"],
+        &["daemon-reexec"],
+    ] {
+        assert!(systemctl(arguments).status.success(), "{arguments:?}");
+        look(&arguments.join(" "));
+    }
+}
