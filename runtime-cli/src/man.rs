@@ -37,7 +37,7 @@ pub(crate) fn program(name: &str, globals: &'static [Flag], commands: &[&Command
 /// The page of a command.
 pub(crate) fn command(name: &str, command: &Command) -> String {
     let mut text = head(&format!("{name}-{}", command.name), command.about);
-    let _ = write!(text, ".B {name} {}\n", escaped(command.name));
+    let _ = writeln!(text, ".B {name} {}", escaped(command.name));
     if command.flags.iter().any(|flag| !flag.hidden) {
         text.push_str("[\\fIoptions\\fR]\n");
     }
