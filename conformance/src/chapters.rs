@@ -7,6 +7,7 @@ mod devices;
 mod hook;
 mod identity;
 mod kill;
+mod labels;
 mod lifecycle;
 mod limits;
 mod mount_options;
@@ -19,7 +20,7 @@ mod stdio;
 use crate::args::Args;
 use crate::suite::{Chapter, Test};
 
-const TOPICS: [(Chapter, &[Test]); 15] = [
+const TOPICS: [(Chapter, &[Test]); 16] = [
     (Chapter::Lifecycle, lifecycle::TESTS),
     (Chapter::Lifecycle, kill::TESTS),
     (Chapter::Lifecycle, commands::TESTS),
@@ -31,6 +32,7 @@ const TOPICS: [(Chapter, &[Test]); 15] = [
     (Chapter::Process, process::TESTS),
     (Chapter::Process, identity::TESTS),
     (Chapter::Process, seccomp::TESTS),
+    (Chapter::Process, labels::TESTS),
     (Chapter::Hook, hook::TESTS),
     (Chapter::Cgroup, cgroup::TESTS),
     (Chapter::Cgroup, limits::TESTS),

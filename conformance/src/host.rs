@@ -60,6 +60,9 @@ impl Host {
             Need::Kernel(major, minor) => self.kernel >= (major, minor),
             Need::Namespace(name) => Path::new("/proc/self/ns").join(name).exists(),
             Need::Program(path) => Path::new(path).exists(),
+            Need::AppArmor(on) => on == is_confining(),
+            Need::Selinux(on) => on == Path::new("/sys/fs/selinux/enforce").exists(),
+            Need::Resctrl(on) => on == Path::new("/sys/fs/resctrl/schemata").exists(),
         }
     }
 }
@@ -86,6 +89,13 @@ fn is_v1(name: &str) -> bool {
     fixtures::mountinfo::parse(&mounts)
         .iter()
         .any(|entry| entry.mount_point == point && entry.fs_type == "cgroup")
+}
+
+/// Whether AppArmor is enabled and its profiles can be reached.
+fn is_confining() -> bool {
+    Path::new("/sys/kernel/security/apparmor").exists()
+        && std::fs::read("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|answer| answer.starts_with(b"Y"))
 }
 
 fn kernel_version() -> (u32, u32) {

@@ -67,6 +67,12 @@ pub(crate) enum Need {
     Namespace(&'static str),
     /// This program is on the host.
     Program(&'static str),
+    /// AppArmor is on, or off.
+    AppArmor(bool),
+    /// SELinux is on, or off.
+    Selinux(bool),
+    /// A resctrl filesystem is mounted, or none.
+    Resctrl(bool),
 }
 
 impl fmt::Display for Need {
@@ -78,8 +84,15 @@ impl fmt::Display for Need {
             Need::Kernel(major, minor) => write!(out, "kernel {major}.{minor}"),
             Need::Namespace(name) => write!(out, "{name} namespaces"),
             Need::Program(path) => write!(out, "program {path}"),
+            Need::AppArmor(on) => write!(out, "a host {} AppArmor", with(*on)),
+            Need::Selinux(on) => write!(out, "a host {} SELinux", with(*on)),
+            Need::Resctrl(on) => write!(out, "a host {} resctrl", with(*on)),
         }
     }
+}
+
+fn with(on: bool) -> &'static str {
+    if on { "with" } else { "without" }
 }
 
 /// Why a body did not pass.

@@ -22,6 +22,7 @@ mod ops;
 pub mod plan;
 mod record;
 mod request;
+mod resctrl;
 pub mod seccomp;
 pub mod spec;
 mod state;

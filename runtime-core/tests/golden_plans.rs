@@ -24,7 +24,7 @@ const SYSTEMD: [(&str, &str); 6] = [
 ];
 
 /// Configurations for the recorded host with SELinux and resctrl.
-const LABELLED: [&str; 1] = ["podman-selinux"];
+const LABELLED: [&str; 2] = ["podman-selinux", "resctrl"];
 const HOSTS: [&str; 3] = ["hybrid-v1", "pure-v2", "rootless-v2"];
 
 fn package() -> PathBuf {

@@ -14,10 +14,11 @@ use runtime_core::plan::{Action, FdName, ParentStep, Plan, PlanRequest, StartBy,
 use runtime_core::spec::LoadedSpec;
 use serde_json::{Value, json};
 
-const HOSTS: [&str; 3] = [
+const HOSTS: [&str; 4] = [
     include_str!("../../fixtures/facts/hybrid-v1.json"),
     include_str!("../../fixtures/facts/pure-v2.json"),
     include_str!("../../fixtures/facts/rootless-v2.json"),
+    include_str!("../../fixtures/facts/selinux-v2.json"),
 ];
 const KINDS: [&str; 8] = ["pid", "network", "ipc", "uts", "mount", "cgroup", "user", "time"];
 const CAPABILITIES: [&str; 5] = [
@@ -671,6 +672,49 @@ proptest! {
             Ok(plan) => holds(&plan, &request)?,
             Err(error) => prop_assert_ne!(error.kind(), ErrorKind::Internal, "{}", error),
         }
+    }
+
+    #[test]
+    fn labels_groups_and_policies_are_never_left_out(
+        config in config().prop_map(tame),
+        (label, mounts, policy, closed, joined) in any::<(bool, bool, bool, bool, bool)>(),
+        request in request(),
+    ) {
+        let mut config = config;
+        let given = |on: bool, value: Value| if on { value } else { Value::Null };
+        config["process"]["selinuxLabel"] = given(label, "u:r:t:s0".into());
+        config["linux"]["mountLabel"] = given(mounts, "u:r:f:s0".into());
+        config["linux"]["memoryPolicy"] = given(policy, json!({"mode": "MPOL_BIND", "nodes": "0"}));
+        config["linux"]["intelRdt"] = given(joined, json!({"closID": given(closed, "class".into()), "l3CacheSchema": "L3:0=f"}));
+        let Ok(plan) = plan(&config, 3, &request) else {
+            return Ok(());
+        };
+        holds(&plan, &request)?;
+        let steps = steps(&plan);
+        let count = |wanted: fn(&Step) -> bool| steps.iter().filter(|step| wanted(step)).count();
+        prop_assert_eq!(count(|step| matches!(step, Step::ExecLabel { .. })), usize::from(label));
+        let keyrings = if label && !request.no_new_keyring { 2 } else { 0 };
+        prop_assert_eq!(count(|step| matches!(step, Step::KeyLabel { .. })), keyrings);
+        prop_assert_eq!(count(|step| matches!(step, Step::MemoryPolicy { .. })), usize::from(policy));
+        let member = |step: &Step| matches!(step, Step::JoinCgroup { tasks: FdName::RdtGroup });
+        prop_assert_eq!(count(member), usize::from(joined));
+        // /dev and the masks are what tame configurations have of new filesystems.
+        for step in &steps {
+            match step {
+                Step::MountFs { fstype, options, .. } if fstype.as_bytes() == b"tmpfs" => {
+                    let labelled = options.iter().any(|option| option.as_bytes() == b"context=u:r:f:s0");
+                    prop_assert_eq!(labelled, mounts);
+                }
+                Step::PrepareMasks { label } => prop_assert_eq!(!label.as_bytes().is_empty(), mounts),
+                _ => {}
+            }
+        }
+        // Without a process everything but the program is made.
+        config.as_object_mut().unwrap().remove("process");
+        let plan = self::plan(&config, 3, &PlanRequest { start_by: StartBy::Socket, ..request });
+        let plan = plan.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let waits = matches!(self::steps(&plan).last(), Some(Step::WaitStart { .. }));
+        prop_assert!(waits, "nothing comes behind the wait");
     }
 
     #[test]

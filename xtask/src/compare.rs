@@ -8,6 +8,7 @@
 
 mod figures;
 mod options;
+mod profile;
 mod rounds;
 mod sample;
 
@@ -56,11 +57,17 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     let stage = Stage {
         ends: scratch.join("true"),
         stays: scratch.join("sleep"),
+        new_profile: scratch.join("new-profile"),
+        profile: scratch.join("profile"),
         sampler: release.join("xtask"),
         core: sample::last_core()?,
     };
     steps::must(&mut bundle::make(&release, &stage.ends, &["/bin/true"]))?;
     steps::must(&mut bundle::make(&release, &stage.stays, &["/bin/sleep", "600"]))?;
+    for bundle in [&stage.new_profile, &stage.profile] {
+        steps::must(&mut bundle::make(&release, bundle, &["/bin/true"]))?;
+        profile::put(bundle)?;
+    }
 
     let mut contestants = Vec::new();
     for (name, path) in [("runtime".to_owned(), own)].into_iter().chain(options.peers()) {

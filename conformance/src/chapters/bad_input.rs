@@ -192,6 +192,18 @@ pub(crate) const TESTS: &[Test] = &[
         })
     }),
     // "If rlimits contains duplicated entries with same type, the runtime MUST generate an error": no peer does.
+    // Without a pid namespace of its own nothing ends what is left (runc issues 2344, 4040).
+    test(
+        "failure-without-pid-namespace-leaves-nothing",
+        "runtime.md#errors",
+        |case| {
+            let bundle = case.bundle(&["/no/such/program"], |config| {
+                config::remove_namespace(config, "pid");
+                config::add_mount(config, "/mnt", "tmpfs", "tmpfs", &[]);
+            })?;
+            case.refused(&bundle).map(drop)
+        },
+    ),
     test("rlimit-duplicate", "config.md#posix-process", |case| {
         refuse(case, |c| {
             let limit = json!({"type": "RLIMIT_CORE", "soft": 1, "hard": 1});

@@ -44,6 +44,27 @@ pub(crate) const TESTS: &[Test] = &[
         );
         Ok(())
     }),
+    // "This operation MUST generate an error if process was not set": start does, create does not.
+    test("create-without-process", "runtime.md#create", |case| {
+        case.create(&without_process(case)?)?;
+        ensure_eq!(case.state()?["status"], "created", "status after create");
+        case.verb("delete")?;
+        case.nothing_left()
+    }),
+    test("start-without-process-is-refused", "runtime.md#start", |case| {
+        case.create(&without_process(case)?)?;
+        case.run(&["start", case.id()])?.refused()?;
+        ensure_eq!(
+            case.state()?["status"],
+            "created",
+            "status after the refused start"
+        );
+        Ok(())
+    }),
+    test("run-without-process-is-refused", "runtime.md#start", |case| {
+        case.try_run(&without_process(case)?)?.refused()?;
+        case.nothing_left()
+    }),
     test("start-runs-program", "runtime.md#start", |case| {
         let bundle = case.bundle(&["/bin/touch", "/ran"], writable)?;
         case.create(&bundle)?;
@@ -269,6 +290,14 @@ pub(crate) const TESTS: &[Test] = &[
         },
     ),
 ];
+
+fn without_process(case: &Case<'_>) -> Check<fixtures::Bundle> {
+    case.bundle(&[], |config| {
+        if let Some(config) = config.as_object_mut() {
+            config.remove("process");
+        }
+    })
+}
 
 fn writable(config: &mut Value) {
     config["root"]["readonly"] = false.into();

@@ -2,6 +2,7 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
+pub mod resctrl;
 mod security;
 mod support;
 pub mod systemd;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use cgroup::CgroupFacts;
+use resctrl::ResctrlFacts;
 use systemd::SystemdFacts;
 
 /// The oldest kernel that is supported: the one of RHEL 9, which has openat2, clone3 into a cgroup, mount_setattr and
@@ -41,6 +43,9 @@ pub struct HostFacts {
     /// Whether SELinux is enabled, and may be asked for labels from here.
     #[serde(default)]
     pub selinux: bool,
+    /// The resctrl filesystem, where one is mounted.
+    #[serde(default)]
+    pub resctrl: Option<ResctrlFacts>,
     /// Whether the host has /proc/kcore.
     pub has_kcore: bool,
     /// The cgroup hierarchies.
@@ -71,6 +76,7 @@ impl HostFacts {
             groups_are_fixed: in_user_namespace && groups_are_fixed("/proc/self/setgroups"),
             apparmor: security::apparmor(),
             selinux: security::selinux(),
+            resctrl: ResctrlFacts::gather(),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
             systemd: None,

@@ -100,6 +100,7 @@ pub(super) fn run_captured(
         lines: lines(path, args, env, cwd)?,
         warnings: Vec::new(),
         cgroup: None,
+        rdt: None,
     };
     let program = lower(&plan.lines, &descriptors)?;
     let (link, theirs) = Link::pair()?;

@@ -11,6 +11,7 @@ mod lend;
 mod link;
 mod maps;
 mod net_device;
+mod rdt;
 mod words;
 
 use std::ffi::CString;
@@ -31,6 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{Descriptors, lower};
 use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
 use crate::record::{ProcessIdentity, START_SOCKET};
+use crate::resctrl::RdtRecord;
 use crate::seccomp::Agent;
 use crate::state::Status;
 use crate::sys::spawn;
@@ -41,6 +43,10 @@ pub(crate) trait Host {
     fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()>;
     /// Remembers that the cgroup is the container's own, made for it.
     fn keep_cgroup(&mut self, cgroup: &Cgroup);
+    /// Saves what the container has of resctrl, before it has it.
+    fn keep_rdt(&mut self, _record: &RdtRecord) -> Result<()> {
+        Ok(())
+    }
     /// Saves the configuration for later commands.
     fn save_config(&mut self) -> Result<()>;
     /// The state document for a hook that the parent runs.
@@ -98,6 +104,7 @@ pub(crate) struct Launched {
 pub(crate) struct Launch<'a> {
     plan: &'a Plan,
     cgroup: Option<Cgroup>,
+    rdt: Option<RdtRecord>,
     /// init was started outside of the cgroup that it belongs to: the kernel did not let this caller.
     outside: bool,
     /// What the kernel had killed in the cgroup for lack of memory before this walk.
@@ -117,6 +124,7 @@ impl<'a> Launch<'a> {
         Self {
             plan,
             cgroup: None,
+            rdt: None,
             outside: false,
             killed_before: 0,
             descriptors,
@@ -166,6 +174,14 @@ impl<'a> Launch<'a> {
             ParentStep::Limit { write } => self.limit(write),
             ParentStep::DeviceRules { .. } => self.device_rules(),
             ParentStep::DelegateCgroup { uid } => self.delegate(*uid),
+            ParentStep::RdtGroup { group, make } => self.rdt_group(group, *make, host),
+            ParentStep::RdtSchemata { group, own, lines } => self.rdt_schemata(group, *own, lines),
+            ParentStep::RdtMonitor { group } => self.rdt_monitor(group, host),
+            ParentStep::RdtTasks {
+                group,
+                monitor,
+                may_lack,
+            } => self.rdt_tasks(group, monitor.as_deref(), *may_lack),
             ParentStep::OpenCgroup { .. } => {
                 self.cgroup = host.cgroup();
                 self.killed_before = self.memory_kills();

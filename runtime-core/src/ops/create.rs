@@ -16,6 +16,7 @@ use crate::lower::Descriptors;
 use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
 use crate::request::{CgroupDriver, CreateRequest};
+use crate::resctrl::RdtRecord;
 use crate::spec::{LoadedSpec, Warning};
 use crate::state::Status;
 
@@ -210,6 +211,7 @@ impl Making<'_> {
     /// The program runs: say so, and run the poststart hooks.
     fn after_start(&mut self) -> Result<()> {
         self.record.status = Status::Running;
+        self.record.leave_shared_groups();
         self.dir.save(&self.record)?;
         poststart(&self.record)
     }
@@ -239,6 +241,9 @@ pub(super) fn poststart(record: &Record) -> Result<()> {
 impl Host for Making<'_> {
     fn save(&mut self, status: Status, init: Option<ProcessIdentity>) -> Result<()> {
         self.record.status = status;
+        if status != Status::Creating {
+            self.record.leave_shared_groups();
+        }
         self.record.init = init;
         self.dir.save(&self.record)
     }
@@ -246,6 +251,11 @@ impl Host for Making<'_> {
     fn keep_cgroup(&mut self, cgroup: &Cgroup) {
         self.record.cgroup = Some(cgroup.record());
         self.record.cgroup_made = true;
+    }
+
+    fn keep_rdt(&mut self, record: &RdtRecord) -> Result<()> {
+        self.record.rdt = Some(record.clone());
+        self.dir.save(&self.record)
     }
 
     fn start_scope(&mut self, plan: &ScopePlan, init: i32) -> Result<()> {

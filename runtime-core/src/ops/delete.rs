@@ -102,6 +102,9 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
             remove_when_empty(&directory.path(), deadline);
         }
     }
+    if let Some(rdt) = &record.rdt {
+        crate::resctrl::remove(rdt)?;
+    }
     dir.remove()?;
     for hook in &record.poststop {
         let state = document(record, Status::Stopped, 0);

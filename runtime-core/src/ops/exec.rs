@@ -213,6 +213,10 @@ impl Entry<'_> {
         let ProcessIdentity { pid, start_time } = self.init;
         let cgroup = self.cgroup.as_ref();
         Ok(ExecPlanRequest {
+            rdt: record
+                .rdt
+                .as_ref()
+                .map(|rdt| (rdt.group.clone(), rdt.monitor.clone())),
             cgroup: cgroup.map_or_else(Vec::new, |cgroup| cgroup.directories.clone()),
             attach: self.scope().map(|scope| scope.unit.clone()),
             stdio: super::given(&request.stdio),

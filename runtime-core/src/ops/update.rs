@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::cgroup::CgroupFacts;
 use crate::record::{CONFIG, TEMPORARY_CONFIG};
 use crate::request::UpdateRequest;
+use crate::resctrl::{RdtRecord, SchemataChange};
 use crate::spec::{LoadedSpec, Warning};
 use crate::state::Status;
 
@@ -29,7 +30,6 @@ impl Container {
             return Err(Error::new(ErrorKind::NotRunning, "container not running"));
         }
         let mut config = self.config()?;
-        refuse_rdt(request, &config)?;
         let saved = config
             .spec
             .linux()
@@ -47,10 +47,16 @@ impl Container {
             None => None,
         };
         let cgroup = self.own_cgroup(limits.writes.first())?;
+        let schemata = change_schemata(request, &mut config, self.record.rdt.as_ref())?;
+        let back = |error: Error| match &schemata {
+            Some(schemata) => schemata.undo_for(error),
+            None => error,
+        };
         let change = cgroup
             .as_ref()
             .map(|cgroup| cgroup.change(&limits.writes))
-            .transpose()?;
+            .transpose()
+            .map_err(back)?;
         let mut linux = config.spec.linux().clone().unwrap_or_default();
         linux.set_resources(Some(kept));
         config.spec.set_linux(Some(linux));
@@ -64,8 +70,8 @@ impl Container {
         });
         match (saved, change) {
             (Ok(()), _) => {}
-            (Err(error), Some(change)) => return Err(change.undo_for(error)),
-            (Err(error), None) => return Err(error),
+            (Err(error), Some(change)) => return Err(back(change.undo_for(error))),
+            (Err(error), None) => return Err(back(error)),
         }
         Ok(limits.warnings)
     }
@@ -116,22 +122,37 @@ impl<'a> Unit<'a> {
     }
 }
 
-/// Schemata are changed in the resource group that create made, and there is none without linux.intelRdt.
-fn refuse_rdt(request: &UpdateRequest, config: &LoadedSpec) -> Result<()> {
+/// New schemata of the container's resctrl group, written; None where none are asked for.
+fn change_schemata(
+    request: &UpdateRequest,
+    config: &mut LoadedSpec,
+    record: Option<&RdtRecord>,
+) -> Result<Option<SchemataChange>> {
     let asked = [
         ("linux.intelRdt.l3CacheSchema", &request.l3_cache_schema),
         ("linux.intelRdt.memBwSchema", &request.mem_bw_schema),
     ];
+    let lines: Vec<String> = asked.iter().filter_map(|(_, schema)| (*schema).clone()).collect();
     let Some((field, _)) = asked.into_iter().find(|(_, schema)| schema.is_some()) else {
-        return Ok(());
+        return Ok(None);
     };
-    let linux = config.spec.linux().as_ref();
-    let message = match linux.and_then(|linux| linux.intel_rdt().as_ref()) {
-        None => {
-            "updating a non-existent Intel RDT configuration is not supported: the container was created without \
-                 linux.intelRdt"
-        }
-        Some(_) => "changing the schemata of a container is not supported yet",
+    let missing = || {
+        let message = "updating a non-existent Intel RDT configuration is not supported: the container was created without \
+                       linux.intelRdt";
+        Error::new(ErrorKind::Unsupported, message).with_field(field)
     };
-    Err(Error::new(ErrorKind::Unsupported, message).with_field(field))
+    let mut linux = config.spec.linux().clone().ok_or_else(missing)?;
+    let (mut rdt, record) = linux.intel_rdt().clone().zip(record).ok_or_else(missing)?;
+    if let Some(schema) = &request.l3_cache_schema {
+        rdt.set_l3_cache_schema(Some(schema.clone()));
+    }
+    if let Some(schema) = &request.mem_bw_schema {
+        rdt.set_mem_bw_schema(Some(schema.clone()));
+    }
+    linux.set_intel_rdt(Some(rdt));
+    config.spec.set_linux(Some(linux));
+    crate::spec::check(config)?;
+    SchemataChange::write(&record.group, lines)
+        .map(Some)
+        .map_err(|error| error.with_field(field))
 }

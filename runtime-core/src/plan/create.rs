@@ -9,6 +9,7 @@ use super::labels::Labels;
 use super::mounts::Mounts;
 use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
+use super::rdt::RdtPlan;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{CgroupPlan, Plan, delegation, devices, hooks, laws, net_devices};
 use crate::cgroup::{self, systemd};
@@ -115,6 +116,7 @@ impl Plan {
             .transpose()?;
         warnings.extend(filter.iter().flat_map(|filter: &Filter| filter.warnings.clone()));
         let cgroup = plan_cgroup(loaded, facts, request, &mut warnings)?;
+        let rdt = RdtPlan::of(linux, &request.id, facts)?;
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
         let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
         let given = Given::at_create(request, linux);
@@ -136,6 +138,9 @@ impl Plan {
             make_cgroup(&mut schedule, cgroup);
             delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
+        if let Some(rdt) = &rdt {
+            rdt.make(&mut schedule);
+        }
         namespaces.open(&mut schedule);
         if request.start_by == StartBy::Socket {
             schedule.parent(ParentStep::Listen, "(start)");
@@ -150,6 +155,9 @@ impl Plan {
         });
         if let Some(cgroup) = &cgroup {
             join_cgroup(&mut schedule, cgroup);
+        }
+        if let Some(rdt) = &rdt {
+            rdt.join(&mut schedule);
         }
         // Which CPUs the caller happens to run on is no limit of the container; its cgroup is.
         schedule.init(Step::AllCpus {}, "(create)");
@@ -198,6 +206,7 @@ impl Plan {
             lines: schedule.lines,
             warnings,
             cgroup,
+            rdt,
         };
         plan.keep_descriptors();
         laws::check(&plan).map_err(|broken| Error::new(ErrorKind::Internal, broken))?;

@@ -78,6 +78,7 @@ mod tests {
             groups_are_fixed: false,
             apparmor: false,
             selinux: false,
+            resctrl: None,
             systemd: None,
             has_kcore: true,
             cgroup,

@@ -11,6 +11,7 @@ use super::create::{tell_pid, text};
 use super::labels::Labels;
 use super::namespaces::{CGROUP, IPC, MOUNT, NETWORK, Namespaces, PID, TIME, USER, UTS, name_of};
 use super::process::{Given, Program};
+use super::rdt;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::scheduling::Shared;
 use super::{Plan, laws};
@@ -40,6 +41,8 @@ pub struct ExecPlanRequest {
     pub start_time: u64,
     /// The container's root as a path of the host; needed only where the container has no mount namespace.
     pub rootfs: PathBuf,
+    /// The resctrl group to enter, and the one below it that measures.
+    pub rdt: Option<(PathBuf, Option<PathBuf>)>,
     /// The directories of the cgroup to enter.
     pub cgroup: Vec<Directory>,
     /// The unit that systemd has to move init into, for a caller whom the kernel may forbid to do so.
@@ -70,6 +73,7 @@ impl ExecPlanRequest {
             pid,
             start_time,
             rootfs: rootfs.into(),
+            rdt: None,
             cgroup: Vec::new(),
             attach: None,
             stdio: [false; 3],
@@ -150,6 +154,9 @@ impl Plan {
         schedule.init(Step::NewSession {}, "(security)");
         affinity.initial(&mut schedule);
         join_cgroup(&mut schedule, request);
+        if let Some((_, monitor)) = &request.rdt {
+            rdt::join(&mut schedule, monitor.is_some());
+        }
         join(&mut schedule, &namespaces);
         take_root(&mut schedule, &namespaces, request)?;
         program.stdio(&mut schedule);
@@ -180,6 +187,7 @@ impl Plan {
             lines: schedule.lines,
             warnings,
             cgroup: None,
+            rdt: None,
         };
         plan.keep_descriptors();
         laws::check(&plan).map_err(|broken| Error::new(ErrorKind::Internal, broken))?;
@@ -232,6 +240,9 @@ fn open(schedule: &mut Schedule, namespaces: &Namespaces, request: &ExecPlanRequ
             .map(|directory| directory.path().to_string_lossy().into_owned())
             .collect();
         schedule.parent(ParentStep::OpenCgroup { directories }, "(exec)");
+    }
+    if let Some((group, monitor)) = &request.rdt {
+        rdt::open_tasks(schedule, group, monitor.as_deref(), true);
     }
     let pid = request.pid;
     for kind in KINDS

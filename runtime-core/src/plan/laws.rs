@@ -134,6 +134,9 @@ fn record_first(plan: &Plan) -> Option<usize> {
                     | ParentStep::DelegateCgroup { .. }
                     | ParentStep::Listen
                     | ParentStep::WriteIdMaps { .. }
+                    | ParentStep::RdtGroup { .. }
+                    | ParentStep::RdtSchemata { .. }
+                    | ParentStep::RdtMonitor { .. }
                     | ParentStep::MoveNetDevice { .. }
             )
         });

@@ -20,6 +20,7 @@ mod namespaces;
 mod net_devices;
 mod print;
 mod process;
+mod rdt;
 mod rlimits;
 mod schedule;
 mod scheduling;
@@ -32,6 +33,7 @@ pub use hooks::{HookKind, PlannedHook};
 pub use memory_policy::{memory_policy_flags, memory_policy_modes};
 pub(crate) use mounts::clean;
 pub use namespaces::IdMap;
+pub use rdt::RdtPlan;
 pub use schedule::{Action, FdName, LentIdMap, Line, ParentStep, Step};
 
 use crate::cgroup::systemd::ScopePlan;
@@ -62,6 +64,8 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
     /// The cgroup; None with the driver `disabled`.
     pub cgroup: Option<CgroupPlan>,
+    /// The resctrl group, where one is asked for.
+    pub rdt: Option<RdtPlan>,
 }
 
 impl Plan {

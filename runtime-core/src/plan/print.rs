@@ -164,6 +164,22 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
         ParentStep::Limit { write } => write!(f, "limit {}={}", write.file, write.value),
         ParentStep::DeviceRules { rules } => write!(f, "{} device rules", rules.len()),
         ParentStep::DelegateCgroup { uid } => write!(f, "give the cgroup to user {uid}"),
+        ParentStep::RdtGroup { group, make: true } => {
+            write!(f, "create resctrl group {group}, if it is missing")
+        }
+        ParentStep::RdtGroup { group, make: false } => write!(f, "find resctrl group {group}"),
+        ParentStep::RdtSchemata { lines, own: true, .. } => write!(f, "write schemata {}", lines.join(" ")),
+        ParentStep::RdtSchemata {
+            lines, own: false, ..
+        } => {
+            write!(
+                f,
+                "write schemata {} to a new group, compare those of another",
+                lines.join(" ")
+            )
+        }
+        ParentStep::RdtMonitor { group } => write!(f, "create resctrl group {group}"),
+        ParentStep::RdtTasks { group, .. } => write!(f, "open tasks of resctrl group {group}"),
         ParentStep::OpenNamespace { path, kind } => write!(f, "open {} namespace {path}", name_of(*kind)),
         ParentStep::OpenCgroup { directories } => write!(f, "open cgroup {}", directories.join(" ")),
         ParentStep::CheckProcess { pid, start_time } => {
@@ -251,6 +267,12 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::JoinCgroup {
             tasks: FdName::Tasks(name),
         } => write!(f, "join cgroup {name}"),
+        Step::JoinCgroup {
+            tasks: FdName::RdtGroup,
+        } => f.write_str("join the resctrl group"),
+        Step::JoinCgroup {
+            tasks: FdName::RdtMonitor,
+        } => f.write_str("join the resctrl group that measures"),
         Step::JoinCgroup { .. } => f.write_str("join no cgroup"),
         Step::AllCpus {} => f.write_str("run on all CPUs of the cgroup"),
         Step::WriteSelf { path, value } => write!(f, "write {:?} to {path}", String::from_utf8_lossy(value)),

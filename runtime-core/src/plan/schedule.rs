@@ -23,6 +23,10 @@ pub enum FdName {
     Namespace(u32),
     /// The `tasks` file of this v1 hierarchy.
     Tasks(String),
+    /// The `tasks` file of the resctrl group.
+    RdtGroup,
+    /// The `tasks` file of the resctrl group that measures.
+    RdtMonitor,
 }
 
 impl Serialize for FdName {
@@ -34,6 +38,8 @@ impl Serialize for FdName {
             Self::Preserved(number) => format!("preserved-{number}"),
             Self::Namespace(kind) => format!("namespace-{}", super::namespaces::name_of(*kind)),
             Self::Tasks(name) => format!("cgroup-{name}"),
+            Self::RdtGroup => "resctrl-group".to_owned(),
+            Self::RdtMonitor => "resctrl-monitor".to_owned(),
         };
         serializer.serialize_str(&text)
     }
@@ -86,6 +92,36 @@ pub enum ParentStep {
     DelegateCgroup {
         /// The user.
         uid: u32,
+    },
+    /// Find the container's resctrl group, or, where `make`, make it if it is missing.
+    RdtGroup {
+        /// Its directory.
+        group: String,
+        /// Whether it may be made.
+        make: bool,
+    },
+    /// Write these lines to the group's schemata where it was made for the container; else make sure that they are there.
+    RdtSchemata {
+        /// The group's directory.
+        group: String,
+        /// Whether the group is the container's.
+        own: bool,
+        /// The lines.
+        lines: Vec<String>,
+    },
+    /// Make the resctrl group that measures the container.
+    RdtMonitor {
+        /// Its directory.
+        group: String,
+    },
+    /// Open the `tasks` files of the resctrl groups for init.
+    RdtTasks {
+        /// The group's directory.
+        group: String,
+        /// The directory of the one that measures.
+        monitor: Option<String>,
+        /// A group that is gone is passed over.
+        may_lack: bool,
     },
     /// Open a namespace that init joins.
     OpenNamespace {

@@ -22,6 +22,7 @@ use crate::cgroup::CgroupRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::plan::PlannedHook;
+use crate::resctrl::RdtRecord;
 use crate::state::Status;
 use crate::time;
 
@@ -66,6 +67,8 @@ pub(crate) struct Record {
     pub(crate) cgroup: Option<CgroupRecord>,
     /// Whether the cgroup was made: until then its directories may exist or not, and may be somebody else's.
     pub(crate) cgroup_made: bool,
+    #[serde(default)]
+    pub(crate) rdt: Option<RdtRecord>,
     pub(crate) poststart: Vec<PlannedHook>,
     pub(crate) poststop: Vec<PlannedHook>,
     /// The schedule's lines behind the wait for start.
@@ -291,6 +294,14 @@ fn make_root(root: &Path) -> Result<()> {
 }
 
 impl Record {
+    /// A resctrl group that a closID names stays when the container goes, although it was made for it: but not where the
+    /// container was never made.
+    pub(crate) fn leave_shared_groups(&mut self) {
+        if let Some(rdt) = &mut self.rdt {
+            rdt.made &= rdt.own;
+        }
+    }
+
     /// A record of a container that is being made.
     pub(crate) fn new(
         id: ContainerId,
@@ -313,9 +324,33 @@ impl Record {
             own_pid_namespace: true,
             cgroup: None,
             cgroup_made: false,
+            rdt: None,
             poststart: Vec::new(),
             poststop: Vec::new(),
             start: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_is_named_stays_once_the_container_is_made() {
+        let id: ContainerId = "c1".parse().unwrap();
+        let mut record = Record::new(id, "1.3.0".to_owned(), "/b".into(), "/b/rootfs".into()).unwrap();
+        for own in [true, false] {
+            record.rdt = Some(RdtRecord {
+                group: "/sys/fs/resctrl/x".into(),
+                own,
+                made: true,
+                monitor: None,
+            });
+            record.leave_shared_groups();
+            assert_eq!(record.rdt.as_ref().unwrap().made, own);
+        }
+        let text = serde_json::to_vec(&record).unwrap();
+        assert_eq!(serde_json::from_slice::<Record>(&text).unwrap().rdt, record.rdt);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Must not live here: statistics.
 
+use super::profile;
 use super::sample::{Sample, take};
 use crate::workspace::Scratch;
 use serde_json::{Value, json};
@@ -23,17 +24,23 @@ pub(crate) enum Operation {
     Exec,
     /// `delete --force` of it while it runs.
     Delete,
+    /// `run` under a seccomp profile of docker's size that the runtime has not seen before.
+    RunNewProfile,
+    /// `run` under docker's profile, again and again.
+    RunProfile,
 }
 
 impl Operation {
     /// All.
-    pub(crate) const ALL: [Operation; 6] = [
+    pub(crate) const ALL: [Operation; 8] = [
         Operation::Run,
         Operation::Create,
         Operation::Start,
         Operation::State,
         Operation::Exec,
         Operation::Delete,
+        Operation::RunNewProfile,
+        Operation::RunProfile,
     ];
 
     /// For tables.
@@ -45,6 +52,8 @@ impl Operation {
             Operation::State => "state",
             Operation::Exec => "exec true",
             Operation::Delete => "delete --force",
+            Operation::RunNewProfile => "run, new profile",
+            Operation::RunProfile => "run, profile",
         }
     }
 }
@@ -136,6 +145,10 @@ pub(crate) struct Stage {
     pub(crate) ends: PathBuf,
     /// Bundle of a container that stays.
     pub(crate) stays: PathBuf,
+    /// Bundle of a container that ends at once, to get another seccomp profile each time.
+    pub(crate) new_profile: PathBuf,
+    /// The same with docker's profile.
+    pub(crate) profile: PathBuf,
     /// This program built for release, whose own memory hides less.
     pub(crate) sampler: PathBuf,
     /// The core that everything is pinned to.
@@ -196,6 +209,8 @@ impl Stage {
 
     fn follow(&self, contestant: &Contestant, short: &str, long: &str) -> Result<Vec<Measured>, String> {
         let (ends, stays) = (self.ends.to_string_lossy(), self.stays.to_string_lossy());
+        let (new, known) = (self.new_profile.to_string_lossy(), self.profile.to_string_lossy());
+        profile::put_new(&self.new_profile)?;
         let mut measured = Vec::new();
         for operation in Operation::ALL {
             let arguments = match operation {
@@ -206,6 +221,8 @@ impl Stage {
                 Operation::Exec if !contestant.has_exec => continue,
                 Operation::Exec => vec!["exec", long, "/bin/true"],
                 Operation::Delete => vec!["delete", "--force", long],
+                Operation::RunNewProfile => vec!["run", "--bundle", &new, short],
+                Operation::RunProfile => vec!["run", "--bundle", &known, short],
             };
             let words: Vec<&str> = ["--root", &contestant.state]
                 .into_iter()

@@ -97,6 +97,7 @@ pub(crate) mod number {
     pub(crate) const MOUNT: usize = 40;
     pub(crate) const PIVOT_ROOT: usize = 41;
     pub(crate) const FSTATFS: usize = 44;
+    pub(crate) const FACCESSAT: usize = 48;
     pub(crate) const CHDIR: usize = 49;
     pub(crate) const FCHDIR: usize = 50;
     pub(crate) const CHROOT: usize = 51;

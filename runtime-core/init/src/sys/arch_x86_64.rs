@@ -141,6 +141,7 @@ pub(crate) mod number {
     pub(crate) const SYMLINKAT: usize = 266;
     pub(crate) const READLINKAT: usize = 267;
     pub(crate) const FCHMODAT: usize = 268;
+    pub(crate) const FACCESSAT: usize = 269;
     pub(crate) const PPOLL: usize = 271;
     pub(crate) const UNSHARE: usize = 272;
     pub(crate) const UTIMENSAT: usize = 280;

@@ -3,9 +3,9 @@
 use core::ffi::CStr;
 use core::mem::size_of;
 
-use super::errno::{EAGAIN, EINTR};
+use super::errno::{EAGAIN, EINTR, ENOSYS, EPERM};
 use super::{Fd, Handle, invoke};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 
 /// Open flags (asm-generic/fcntl.h; those that differ between architectures are chosen here).
 pub(crate) mod open {
@@ -259,10 +259,20 @@ pub(crate) fn filesystem(fd: Handle) -> Outcome<i64> {
     Ok(found.kind)
 }
 
-/// Whether the effective user may execute a file.
+/// Whether the effective user may execute a file. A filter of the container that is in force already may refuse
+/// faccessat2(2); the older call asks for the real user, who is the same here.
 pub(crate) fn may_execute(path: &CStr) -> Outcome {
     // SAFETY: the kernel reads the path.
-    unsafe { invoke!(None, FACCESSAT2, Handle::CWD, path, X_OK, AT_EACCESS) }.map(drop)
+    match unsafe { invoke!(None, FACCESSAT2, Handle::CWD, path, X_OK, AT_EACCESS) } {
+        Err(Failure {
+            errno: ENOSYS | EPERM,
+            ..
+        }) => {
+            // SAFETY: the kernel reads the path.
+            unsafe { invoke!(None, FACCESSAT, Handle::CWD, path, X_OK) }.map(drop)
+        }
+        answered => answered.map(drop),
+    }
 }
 
 pub(crate) fn read(fd: Handle, bytes: &mut [u8]) -> Outcome<usize> {

@@ -23,6 +23,7 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces, warnings: &mut Vec<W
     }
     if let Some(rdt) = linux.intel_rdt() {
         intel_rdt(rdt)?;
+        old_monitoring(rdt, warnings);
     }
     if let Some(value) = linux.rootfs_propagation()
         && Propagation::parse(value).is_none()
@@ -231,6 +232,17 @@ fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
             ))
         }
         _ => Ok(()),
+    }
+}
+
+/// Runtime-spec 1.3 replaced both by enableMonitoring.
+#[allow(deprecated, reason = "to say that they have no effect")]
+fn old_monitoring(rdt: &LinuxIntelRdt, warnings: &mut Vec<Warning>) {
+    for (name, value) in [("enableCMT", rdt.enable_cmt()), ("enableMBM", rdt.enable_mbm())] {
+        if *value == Some(true) {
+            let message = "has no effect since runtime-spec 1.3; enableMonitoring makes a monitoring group";
+            warnings.push(Warning::new(format!("linux.intelRdt.{name}"), message));
+        }
     }
 }
 
