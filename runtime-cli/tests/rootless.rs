@@ -368,3 +368,18 @@ fn a_cgroup_that_was_given_holds_limits() {
     place.expect(&["delete", "--force", "c"]);
     assert_eq!(given.file("cgroup.procs"), None);
 }
+
+#[test]
+fn a_refused_cgroup_is_tolerated_unless_told_otherwise() {
+    let Some(place) = Place::new("tolerated") else {
+        return;
+    };
+    place.configure("true", |_| {});
+    for globals in [&[][..], &["--rootless", "auto"], &["--rootless", "true"]] {
+        let output = place.call(&[globals, &["run", "c"]].concat());
+        assert!(output.status.success(), "{globals:?}: {}", err(&output));
+    }
+    let refused = place.call(&["--rootless", "false", "run", "c"]);
+    assert!(!refused.status.success());
+    assert!(err(&refused).contains("cgroup"), "{}", err(&refused));
+}

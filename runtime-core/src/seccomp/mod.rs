@@ -8,6 +8,7 @@
 mod assemble;
 mod calls;
 mod check;
+pub(crate) mod known;
 mod names;
 mod rules;
 mod tree;
