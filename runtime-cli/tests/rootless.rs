@@ -317,9 +317,8 @@ impl Given {
 
     /// In version 2 who moves a process needs rights where it comes from, too: the caller has to begin inside.
     fn entering(&self) -> String {
-        let unified = self.directories.iter().find(|directory| {
-            directory.join("cgroup.type").exists() && directory.parent() == Some(Path::new("/sys/fs/cgroup"))
-        });
+        let mut directories = self.directories.iter();
+        let unified = directories.find(|directory| directory.join("cgroup.type").exists());
         unified.map_or_else(String::new, |directory| {
             let inner = directory.join("caller");
             std::fs::create_dir(&inner).expect("a cgroup");
