@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cgroup::limits::{Absent, Version, Write};
 use crate::dbus::Value;
 use crate::error::{Error, Result};
+use crate::spec::Warning;
 
 /// "infinity".
 const NO_LIMIT: u64 = u64::MAX;
@@ -54,16 +55,41 @@ impl Property {
             origin: origin.to_owned(),
         }
     }
+
+    /// The property of a unit that nobody gave one.
+    pub(crate) fn unset(&self) -> Self {
+        let value = match self.name.as_str() {
+            "MemoryLow" | "MemoryMin" => Value::U64(0),
+            "AllowedCPUs" | "AllowedMemoryNodes" => Value::bytes(&[]),
+            _ => Value::U64(NO_LIMIT),
+        };
+        Self {
+            value,
+            ..self.clone()
+        }
+    }
 }
 
-/// The properties for these writes, and the writes as they have to be beside them. `version` is systemd's.
+/// Limits between systemd and the files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// What systemd is told.
+    pub properties: Vec<Property>,
+    /// The writes as they have to be beside that.
+    pub writes: Vec<Write>,
+    /// What is ignored, with the reason.
+    pub warnings: Vec<Warning>,
+}
+
+/// Splits the writes. `version` is systemd's.
 ///
 /// # Errors
 /// A value of linux.resources.unified is not of the form that its file has.
-pub fn properties(writes: &[Write], version: u32) -> Result<(Vec<Property>, Vec<Write>)> {
+pub fn properties(writes: &[Write], version: u32) -> Result<Split> {
     let idle = version >= IDLE_SINCE && writes.iter().any(is_idle);
     let mut found: Vec<Property> = Vec::new();
     let mut kept = Vec::with_capacity(writes.len());
+    let mut warnings = Vec::new();
     for write in writes.iter().filter(|write| write.version == Version::V2) {
         let mut write = write.clone();
         // TasksMax=0 is refused. Neither number lets another process in.
@@ -72,7 +98,11 @@ pub fn properties(writes: &[Write], version: u32) -> Result<(Vec<Property>, Vec<
         }
         let set = match write.file.as_str() {
             // Both are one property, and the kernel has no weight for an idle group either.
-            "cpu.weight" if idle => continue,
+            "cpu.weight" if idle => {
+                let reason = "unable to apply both cpu.idle and a weight with systemd, the weight is ignored";
+                warnings.push(Warning::new(write.origin.as_str(), reason));
+                continue;
+            }
             "cpu.max" => cpu_max(&mut write)?,
             _ => one(&write, version)?,
         };
@@ -83,7 +113,11 @@ pub fn properties(writes: &[Write], version: u32) -> Result<(Vec<Property>, Vec<
         }
         kept.push(write);
     }
-    Ok((found, kept))
+    Ok(Split {
+        properties: found,
+        writes: kept,
+        warnings,
+    })
 }
 
 fn is_idle(write: &Write) -> bool {
@@ -241,7 +275,9 @@ mod tests {
     }
 
     fn shown(writes: &[Write], version: u32) -> (Vec<String>, Vec<String>) {
-        let (properties, writes) = properties(writes, version).unwrap();
+        let Split {
+            properties, writes, ..
+        } = properties(writes, version).unwrap();
         (
             properties
                 .iter()
@@ -319,6 +355,7 @@ mod tests {
         let (properties, kept) = shown(&writes, 257);
         assert_eq!(properties, ["CPUWeight=uint64 0"]);
         assert_eq!(kept, ["cpu.idle=1"]);
+        assert_eq!(super::properties(&writes, 257).unwrap().warnings.len(), 1);
         let (properties, kept) = shown(&writes, 251);
         assert_eq!(properties, ["CPUWeight=uint64 50"]);
         assert_eq!(kept.len(), 2);
