@@ -224,7 +224,8 @@ pub(crate) const TESTS: &[Test] = &[
         },
     ),
     test("events-tell-of-lack-of-memory", "cli", |case| {
-        let script = "while ! [ -e /tmp/go ]; do sleep 0.05; done; x=$(yes); sleep 100";
+        let script = "while ! [ -e /tmp/go ]; do sleep 0.05; done; \
+                      dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 100";
         let bundle = case.bundle(&["/bin/sh", "-c", script], |config| {
             config["root"]["readonly"] = false.into();
             config["linux"]["resources"]["memory"] = json!({"limit": 20 << 20, "swap": 20 << 20});
