@@ -35,7 +35,8 @@ run() {
   properties=
   while [ "$1" != -- ]; do properties="$properties -p $1"; shift; done
   shift
-  mkdir -m 700 "$place/$name"
+  # Containers in user namespaces find their roots from here as other users.
+  mkdir -m 711 "$place/$name"
   [ "$name" = root ] || chown "$user" "$place/$name"
   echo "== $name"
   # shellcheck disable=SC2086 # one word for each property

@@ -22,6 +22,8 @@ pub(crate) struct Flag {
     pub(crate) short: Option<char>,
     /// What the value is called in the help; None: a switch.
     pub(crate) value: Option<&'static str>,
+    /// The values that are allowed, where there are only these.
+    pub(crate) choices: &'static [&'static str],
     /// One line of help.
     pub(crate) help: &'static str,
     /// Accepted, but not shown.
@@ -35,6 +37,7 @@ impl Flag {
             long,
             short: None,
             value: None,
+            choices: &[],
             help,
             hidden: false,
         }
@@ -46,6 +49,7 @@ impl Flag {
             long,
             short: None,
             value: Some(value),
+            choices: &[],
             help,
             hidden: false,
         }
@@ -57,7 +61,13 @@ impl Flag {
         self
     }
 
-    /// Keeps it out of the help.
+    /// Names the only values.
+    pub(crate) const fn choices(mut self, choices: &'static [&'static str]) -> Self {
+        self.choices = choices;
+        self
+    }
+
+    /// Keeps it out of the help: for what engines still pass.
     pub(crate) const fn hidden(mut self) -> Self {
         self.hidden = true;
         self
@@ -219,9 +229,9 @@ pub(crate) enum Asked {
 }
 
 /// The help switch, part of every command.
-const HELP: Flag = Flag::switch("help", "show help").short('h');
+pub(crate) const HELP: Flag = Flag::switch("help", "show help").short('h');
 /// The version switch, part of the program.
-const VERSION: Flag = Flag::switch("version", "print the version").short('v');
+pub(crate) const VERSION: Flag = Flag::switch("version", "print the version").short('v');
 
 /// Sorts the words after the program's name. The global options come back even when the rest cannot be followed,
 /// because they say where the complaint goes.

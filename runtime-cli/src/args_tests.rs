@@ -261,3 +261,75 @@ fn bytes_that_are_no_text_are_kept_in_paths_and_refused_elsewhere() {
     assert_eq!(typed.path("bundle"), Some(PathBuf::from(odd)));
     assert!(typed.text("config").is_err());
 }
+
+/// The calls that containerd's shims, docker, podman, conmon and CRI-O were seen to make (checkpoint and restore are not
+/// there yet): each is accepted as it stands.
+#[test]
+fn the_calls_of_engines() {
+    const SHIM: &str = "--root /r --log /l --log-format json";
+    const CONMON: &str = "--log-format=json --log /l";
+    let calls = [
+        (SHIM, "create --bundle /b --pid-file /p c1"),
+        (SHIM, "create --bundle /b --pid-file /p --console-socket /s c1"),
+        (
+            SHIM,
+            "create --bundle /b --pid-file /p --no-pivot --no-new-keyring --preserve-fds 2 c1",
+        ),
+        (SHIM, "start c1"),
+        (SHIM, "delete c1"),
+        (SHIM, "delete --force c1"),
+        (SHIM, "kill c1 9"),
+        (SHIM, "kill --all c1 15"),
+        (SHIM, "pause c1"),
+        (SHIM, "resume c1"),
+        (SHIM, "ps --format json c1"),
+        (SHIM, "exec --process /f --detach --pid-file /p c1"),
+        (
+            SHIM,
+            "exec --process /f --console-socket /s --detach --pid-file /p c1",
+        ),
+        (SHIM, "update --resources=- c1"),
+        (SHIM, "update --resources - c1"),
+        (SHIM, "state c1"),
+        (SHIM, "list --format=json"),
+        (SHIM, "events --stats c1"),
+        (SHIM, "events --interval=5s c1"),
+        (
+            "--root /r --log /l --log-format json --debug --systemd-cgroup --rootless=true",
+            "start c1",
+        ),
+        ("", "features"),
+        (CONMON, "create --bundle /b --pid-file /p c1"),
+        (
+            CONMON,
+            "exec --pid-file /p --process /f --detach --tty --console-socket /s c1",
+        ),
+        (
+            "--systemd-cgroup --cgroup-manager disabled --log-format=json --log /l",
+            "create --bundle /b c1",
+        ),
+        ("--root=/r", "create --bundle /b --pid-file /p c1"),
+        ("--root=/r", "exec --pid-file /p --process /f --detach c1"),
+        ("--root /r", "kill -a c1 9"),
+        ("--root /r", "exec --process /f c1"),
+        ("", "update --resources=/f c1"),
+        ("", "kill --all c1 9"),
+        (
+            "--log-level debug --log=journald:c1",
+            "exec --pid-file /p --process /f --detach --tty c1",
+        ),
+    ];
+    for (globals, call) in calls {
+        let line = format!("{globals} {call}");
+        let verb = call.split(' ').next().unwrap_or_default();
+        match parsed(&line).1 {
+            Ok(Asked::Run(command, matches)) => {
+                assert_eq!(command.name, verb, "{line}");
+                let id = matches.word(0).map(OsStr::to_string_lossy);
+                assert_eq!(id.as_deref(), call.contains("c1").then_some("c1"), "{line}");
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    assert!(matches!(parsed("--version").1, Ok(Asked::Version)));
+}

@@ -9,16 +9,17 @@ use crate::args::{Command, Flag};
 /// The version text. The first line begins with "runc version" because go-runc requires it, moby takes the number from
 /// behind "version" and runc's tests look for both; the number is this program's own, and what follows the plus says so.
 pub(crate) fn version() -> String {
-    format!(
+    let mut text = format!(
         "runc version {}+runtime-core\ncommit: {}\nspec: {}\n",
         env!("CARGO_PKG_VERSION"),
         env!("RUNTIME_COMMIT"),
-        SPEC_VERSION,
-    )
+        runtime_core::spec::default::OCI_VERSION,
+    );
+    if let Some(version) = runtime_core::features::libseccomp_version() {
+        let _ = writeln!(text, "libseccomp: {version}");
+    }
+    text
 }
-
-/// The newest version of the runtime specification that is followed.
-const SPEC_VERSION: &str = "1.3.0";
 
 /// The help of the program.
 pub(crate) fn program(program: &str, globals: &[Flag], commands: &[&Command]) -> String {
@@ -45,7 +46,7 @@ pub(crate) fn program(program: &str, globals: &[Flag], commands: &[&Command]) ->
     text
 }
 
-const ABOUT: &str = "\
+pub(crate) const ABOUT: &str = "\
 A container is made from a bundle: a directory with a configuration named config.json and, usually, the root
 filesystem that it names. To make one and run it until it ends:
 

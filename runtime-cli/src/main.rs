@@ -1,19 +1,25 @@
 //! The program `runtime`: a thin, runc-compatible command line over the library runtime-core.
 //!
 //! One direction: [`args`] turns words into flags by a table, `cmd/*.rs` makes one request of the library from them,
-//! [`output`] shows what came back. Nothing here knows how a container is made: no /proc, no fork, no cgroups.
+//! [`output`] and [`log`] show what came back. Nothing here knows how a container is made: no /proc, no fork, no cgroups.
 
 mod amounts;
 mod args;
 mod cmd;
+mod completion;
 mod fail;
 mod help;
 mod inherited;
+mod log;
+mod man;
 mod notify;
 mod output;
 mod session;
 mod signals;
 mod terminal;
+
+#[cfg(test)]
+mod flag_tests;
 
 use std::process::ExitCode;
 

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::output::Log;
+use crate::log::Log;
 
 /// The directory in the container's state directory that it sees as /run/notify.
 pub(crate) const DIRECTORY: &str = "notify";

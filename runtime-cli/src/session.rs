@@ -12,17 +12,23 @@ use runtime_core::{CgroupDriver, Container, ContainerId, Error, ErrorKind, Resul
 
 use crate::args::{Flag, Matches, bad_value, parse_bool};
 use crate::inherited::Inherited;
-use crate::output::Log;
+use crate::log::Log;
 
 /// The global options.
 pub(crate) const GLOBALS: &[Flag] = &[
-    Flag::switch("debug", "log debug events too"),
+    Flag::switch("debug", "the same as --log-level debug"),
     Flag::option(
         "log",
         "FILE",
-        "append the log to this file (default: standard error)",
+        "append the log to this file, or to journald:NAME or syslog:NAME (default: standard error)",
     ),
-    Flag::option("log-format", "FORMAT", "text or json (default: text)"),
+    Flag::option("log-format", "FORMAT", "text or json (default: text)").choices(&["text", "json"]),
+    Flag::option(
+        "log-level",
+        "LEVEL",
+        "what is logged: error, warning or debug, each with those before it (default: warning)",
+    )
+    .choices(&["error", "warning", "debug"]),
     Flag::option(
         "root",
         "DIR",
@@ -33,12 +39,14 @@ pub(crate) const GLOBALS: &[Flag] = &[
         "cgroup-manager",
         "DRIVER",
         "cgroupfs, systemd or disabled (default: cgroupfs)",
-    ),
+    )
+    .choices(&["cgroupfs", "systemd", "disabled"]),
     Flag::option(
         "rootless",
         "WHEN",
         "tolerate refused cgroup operations: true, false or auto (default: auto)",
-    ),
+    )
+    .choices(&["true", "false", "auto"]),
 ];
 
 /// One invocation of the program.

@@ -4,13 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const COMMANDS: &[&str] = &[
+    "completion",
     "create",
     "delete",
+    "doctor",
     "events",
     "exec",
+    "features",
+    "info",
     "install-init",
     "kill",
     "list",
+    "man",
     "pause",
     "plan",
     "ps",
@@ -100,11 +105,6 @@ fn each_commands_help_is_on_standard_output() {
             assert!(err(&output).is_empty());
         }
     }
-}
-
-#[test]
-fn a_hidden_option_is_not_in_the_help() {
-    assert!(!out(&runtime(&["kill", "-h"])).contains("--all"));
 }
 
 #[test]
@@ -219,6 +219,7 @@ fn the_systemd_driver_is_refused_where_no_systemd_runs() {
         return;
     }
     let scratch = Scratch::new("systemd");
+    bundle(&scratch, false);
     for driver in [&["--systemd-cgroup"][..], &["--cgroup-manager", "systemd"]] {
         for (command, prefix) in [("create", "runc create failed: "), ("run", "runc run failed: ")] {
             let output = runtime_in(&scratch.0, &[driver, &[command, "c1"]].concat());
@@ -354,4 +355,207 @@ fn spec_writes_a_configuration_once() {
         Some(0)
     );
     assert!(has_user(&serde_json::from_str(&read()).expect("JSON")));
+}
+
+#[test]
+fn spec_takes_another_name() {
+    let scratch = Scratch::new("spec-file");
+    let bundle = scratch.0.to_str().expect("UTF-8");
+    let write = || runtime(&["spec", "--bundle", bundle, "--file", "other.json"]);
+    assert_eq!(write().status.code(), Some(0));
+    assert!(scratch.0.join("other.json").is_file() && !scratch.0.join("config.json").exists());
+    assert!(err(&write()).contains("File other.json exists. Remove it first"));
+}
+
+#[test]
+fn the_log_level_chooses_what_is_logged() {
+    let scratch = Scratch::new("level");
+    let create = |globals: &[&str]| err(&runtime_in(&scratch.0, &[globals, &["create", "c1"]].concat()));
+    let debug = create(&["--log-level", "debug"]);
+    assert!(
+        debug.contains("level=debug") && debug.contains("level=error"),
+        "{debug}"
+    );
+    for globals in [&["--log-level", "error"][..], &["--log-level", "warning"], &[]] {
+        let said = create(globals);
+        assert!(
+            !said.contains("level=debug") && said.contains("level=error"),
+            "{said}"
+        );
+    }
+    let odd =
+        r#"{"ociVersion":"1.3.0","colour":1,"process":{"cwd":"/","args":["sh"]},"root":{"path":"none"}}"#;
+    std::fs::write(scratch.0.join("config.json"), odd).expect("write");
+    let plan = |globals: &[&str]| err(&runtime_in(&scratch.0, &[globals, &["create", "c1"]].concat()));
+    assert!(!plan(&["--log-level=error"]).contains("level=warning"));
+    assert!(create(&["--log-level", "loud"]).contains("allowed: error, warning, debug"));
+}
+
+#[test]
+fn the_log_goes_to_a_file_by_both_spellings() {
+    let scratch = Scratch::new("file");
+    for (typed, file) in [
+        ("plain.txt", "plain.txt"),
+        ("file:named.txt", "named.txt"),
+        ("./journald:x", "journald:x"),
+    ] {
+        runtime_in(&scratch.0, &["--log", typed, "create", "c1"]);
+        let text = std::fs::read_to_string(scratch.0.join(file)).expect("a log");
+        assert!(text.contains("level=error"), "{text}");
+    }
+}
+
+/// The sockets of both daemons, in a mount namespace of the test's own.
+#[test]
+fn the_log_goes_to_the_journal_and_to_syslog() {
+    const SCRIPT: &str = r#"
+        mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && ln -s "$1" /run/systemd/journal/socket
+        mount -t tmpfs tmpfs /dev && ln -s "$1" /dev/log
+        "$0" --log journald:mine state none
+        "$0" --log syslog:mine state none
+        "$0" --log syslog: state none
+        exit 0"#;
+    if !rustix::process::geteuid().is_root() {
+        skipped("the_log_goes_to_the_journal_and_to_syslog", "needs root");
+        return;
+    }
+    let scratch = Scratch::new("daemon");
+    let path = scratch.0.join("socket");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    socket
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .expect("a time limit");
+    let output = Command::new("timeout")
+        .args([
+            "20",
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            SCRIPT,
+            env!("CARGO_BIN_EXE_runtime"),
+        ])
+        .arg(&path)
+        .env("XDG_RUNTIME_DIR", &scratch.0)
+        .output()
+        .expect("timeout starts");
+    let receive = || {
+        let mut bytes = [0; 4096];
+        let length = socket.recv(&mut bytes).expect("an entry");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let entry = receive();
+    assert!(
+        entry.starts_with("PRIORITY=3\nMESSAGE=container does not exist\nSYSLOG_IDENTIFIER=mine\n"),
+        "{entry}"
+    );
+    let line = receive();
+    assert!(
+        line.starts_with("<11>mine[") && line.ends_with("]: container does not exist"),
+        "{line}"
+    );
+    assert!(receive().starts_with("<11>runtime["));
+    // As with a file, people see the message too.
+    let said = err(&output);
+    assert_eq!(said.matches("container does not exist\n").count(), 3, "{said}");
+    let without = runtime(&[
+        "--log",
+        "journald:mine",
+        "--root",
+        "/nonexistent",
+        "state",
+        "none",
+    ]);
+    if !Path::new("/run/systemd/journal/socket").exists() {
+        assert!(
+            err(&without).contains("needs the log daemon"),
+            "{}",
+            err(&without)
+        );
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "a skip must be seen")]
+fn skipped(test: &str, why: &str) {
+    eprintln!("SKIPPED {test}: {why}");
+}
+
+#[test]
+fn features_is_the_document_of_the_specification() {
+    let output = runtime(&["features"]);
+    assert!(output.status.success());
+    let text = out(&output);
+    assert!(
+        text.starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n"),
+        "{text}"
+    );
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert!(!text.contains("null"));
+    // Gates of containerd and moby: recursive read-only mounts, and user namespaces.
+    assert!(
+        document["mountOptions"]
+            .as_array()
+            .is_some_and(|options| options.iter().any(|option| option == "rro"))
+    );
+    assert_eq!(document["linux"]["mountExtensions"]["idmap"]["enabled"], true);
+    assert_eq!(document["linux"]["cgroup"]["systemd"], true);
+    let checkpoint = runtime(&["checkpoint", "--help"]).status.success();
+    let told = &document["annotations"]["org.opencontainers.runc.checkpoint.enabled"];
+    assert_eq!(told, checkpoint.to_string().as_str());
+}
+
+#[test]
+fn completion_and_manual_are_made_for_every_command() {
+    for (shell, begins) in [
+        ("bash", "# bash"),
+        ("zsh", "#compdef runtime\n"),
+        ("fish", "# fish"),
+    ] {
+        let output = runtime(&["completion", shell]);
+        assert!(
+            output.status.success() && out(&output).starts_with(begins),
+            "{shell}"
+        );
+    }
+    assert!(err(&runtime(&["completion", "tcsh"])).contains("allowed: bash, zsh, fish"));
+    let scratch = Scratch::new("man");
+    let directory = scratch.0.to_str().expect("UTF-8");
+    assert!(runtime(&["man", "--output", directory]).status.success());
+    for command in COMMANDS {
+        let page = std::fs::read_to_string(scratch.0.join(format!("runtime-{command}.1"))).expect("a page");
+        assert_eq!(page, out(&runtime(&["man", command])));
+        assert!(page.starts_with(".TH RUNTIME"), "{page}");
+    }
+    let page = std::fs::read_to_string(scratch.0.join("runtime.1")).expect("a page");
+    assert_eq!(page, out(&runtime(&["man"])));
+    assert!(err(&runtime(&["man", "nothing"])).contains("there is no command"));
+    assert!(err(&runtime(&["man", "-o", directory, "run"])).contains("takes no COMMAND"));
+}
+
+#[test]
+fn info_tells_all_and_doctor_what_is_wrong() {
+    let findings = |command: &str| -> Vec<serde_json::Value> {
+        let output = runtime(&[command, "--format", "json"]);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        document["findings"].as_array().expect("findings").clone()
+    };
+    let (all, wrong) = (findings("info"), findings("doctor"));
+    let not_ok: Vec<_> = all
+        .iter()
+        .filter(|finding| finding["state"] != "ok")
+        .cloned()
+        .collect();
+    assert_eq!(wrong, not_ok);
+    let text = out(&runtime(&["info"]));
+    for finding in &all {
+        let name = finding["name"].as_str().expect("a name");
+        assert!(
+            text.lines()
+                .any(|line| line.split_whitespace().nth(1) == Some(name)),
+            "{name}"
+        );
+    }
+    let fatal = wrong.iter().any(|finding| finding["state"] == "missing");
+    assert_eq!(runtime(&["doctor"]).status.code(), Some(i32::from(fatal)));
+    assert_eq!(runtime(&["info", "-f", "text"]).status.code(), Some(0));
 }

@@ -1,5 +1,6 @@
 //! The built program as a user without privileges calls it: a container in a user namespace of that user's own id, from
-//! the configuration that `spec --rootless` writes. Nothing is delegated to the user, so no cgroup is made.
+//! the configuration that `spec --rootless` writes. Where a test says nothing else, nothing is delegated to the user, so
+//! no cgroup is made, and the user has no other ids.
 #![allow(clippy::print_stderr, reason = "a skip must be seen")]
 
 use std::os::unix::fs::{chown, symlink};
@@ -89,17 +90,32 @@ impl Place {
 
     /// The program as the user, with the state directory that the user has by default.
     fn call(&self, arguments: &[&str]) -> Output {
-        let mut child = Command::new(self.program())
-            .args(arguments)
+        let mut command = Command::new(self.program());
+        command.args(arguments).uid(USER).gid(USER);
+        self.run(command)
+    }
+
+    /// The program as the user, after root did `before` in a shell with a mount namespace of its own.
+    fn call_after(&self, before: &str, arguments: &[&str]) -> Output {
+        let user = USER.to_string();
+        let script = format!("{before}\nexec setpriv --reuid {user} --regid {user} --clear-groups \"$@\"");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-ec", &script, "sh"])
+            .arg(self.program())
+            .args(arguments);
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Output {
+        let mut child = command
             .current_dir(&self.dir)
             .env_clear()
-            .env("PATH", "/usr/bin:/bin")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("XDG_RUNTIME_DIR", &self.dir)
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(self.dir.join("out")).expect("a file"))
             .stderr(std::fs::File::create(self.dir.join("err")).expect("a file"))
-            .uid(USER)
-            .gid(USER)
             .spawn()
             .expect("the program starts");
         let deadline = Instant::now() + LIMIT;
@@ -110,7 +126,7 @@ impl Place {
             if Instant::now() > deadline {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("{arguments:?} takes longer than {LIMIT:?}");
+                panic!("{command:?} takes longer than {LIMIT:?}");
             }
             std::thread::sleep(Duration::from_millis(5));
         };
@@ -199,4 +215,172 @@ fn a_limit_that_cannot_hold_is_refused() {
     for part in ["linux.resources.pids.limit", "pids", "delegated"] {
         assert!(message.contains(part), "{part}: {message}");
     }
+}
+
+/// With subordinate ids newuidmap(1) writes the maps, and the container's root may choose its groups.
+#[test]
+fn a_range_of_ids_by_newuidmap() {
+    let Some(place) = Place::new("range") else { return };
+    let files = ["passwd", "group", "subuid", "subgid"];
+    let has = |path: &str| Path::new(path).exists();
+    if !has("/usr/bin/newuidmap") || !files.iter().all(|file| has(&format!("/etc/{file}"))) {
+        eprintln!("SKIPPED range: needs newuidmap (Debian: uidmap), /etc/subuid and /etc/subgid");
+        return;
+    }
+    for (file, line) in [
+        ("passwd", format!("tester:x:{USER}:{USER}::/:/bin/sh\n")),
+        ("group", format!("tester:x:{USER}:\n")),
+        ("subuid", "tester:700000:1000\n".to_owned()),
+        ("subgid", "tester:800000:1000\n".to_owned()),
+    ] {
+        let text = std::fs::read_to_string(format!("/etc/{file}")).expect("a file of /etc");
+        std::fs::write(place.dir.join(file), text + &line).expect("a copy");
+    }
+    place.configure(
+        "cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups",
+        |config| {
+            for (field, first) in [("uidMappings", 700_000), ("gidMappings", 800_000)] {
+                config["linux"][field] = serde_json::json!([
+                    {"containerID": 0, "hostID": USER, "size": 1},
+                    {"containerID": 1, "hostID": first, "size": 1000},
+                ]);
+            }
+        },
+    );
+    let before = files
+        .map(|file| format!("mount --bind {file} /etc/{file}"))
+        .join("\n");
+    let output = place.call_after(&before, &["run", "c"]);
+    assert!(output.status.success(), "{}", err(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let user = USER.to_string();
+    let expected = [
+        "0", &user, "1", "1", "700000", "1000", "0", &user, "1", "1", "800000", "1000", "allow",
+    ];
+    assert_eq!(words, expected);
+    // Ids that nobody gave the user are refused by newuidmap, in its words.
+    place.configure("true", |config| {
+        config["linux"]["uidMappings"][1]["hostID"] = 1.into()
+    });
+    let refused = place.call_after(&before, &["run", "c"]);
+    assert!(
+        !refused.status.success() && err(&refused).contains("uid range"),
+        "{}",
+        err(&refused)
+    );
+}
+
+/// A group in every hierarchy that root made and gave to the user; goes away with its owner.
+struct Given {
+    name: String,
+    directories: Vec<PathBuf>,
+}
+
+impl Given {
+    fn new(test: &str) -> Self {
+        let name = format!("runtime-rootless-{test}-{}", std::process::id());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
+        let mut given = Self {
+            name,
+            directories: Vec::new(),
+        };
+        for fields in mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()) {
+            let (top, kind) = (Path::new(fields[1]), fields[2]);
+            if !kind.starts_with("cgroup") || !top.starts_with("/sys/fs/cgroup") {
+                continue;
+            }
+            let directory = top.join(&given.name);
+            std::fs::create_dir(&directory).expect("a cgroup");
+            given.directories.push(directory.clone());
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                // Version 1 begins with none.
+                if kind == "cgroup" && top.join(file).exists() {
+                    let all = std::fs::read(top.join(file)).expect("a list");
+                    std::fs::write(directory.join(file), all).expect("a list");
+                }
+            }
+            for file in [
+                "",
+                "tasks",
+                "cgroup.procs",
+                "cgroup.threads",
+                "cgroup.subtree_control",
+            ] {
+                if directory.join(file).exists() {
+                    chown(directory.join(file), Some(USER), Some(USER)).expect("chown");
+                }
+            }
+        }
+        given
+    }
+
+    /// In version 2 who moves a process needs rights where it comes from, too: the caller has to begin inside.
+    fn entering(&self) -> String {
+        let unified = self
+            .directories
+            .iter()
+            .find(|directory| directory.join("cgroup.type").exists());
+        unified.map_or_else(String::new, |directory| {
+            let inner = directory.join("caller");
+            std::fs::create_dir(&inner).expect("a cgroup");
+            chown(&inner, Some(USER), Some(USER)).expect("chown");
+            chown(inner.join("cgroup.procs"), Some(USER), Some(USER)).expect("chown");
+            format!("echo $$ > {}/cgroup.procs", inner.display())
+        })
+    }
+
+    /// The file of the container's group, in whichever hierarchy has it.
+    fn file(&self, name: &str) -> Option<String> {
+        let mut files = self
+            .directories
+            .iter()
+            .map(|directory| directory.join("c").join(name));
+        files.find_map(|file| std::fs::read_to_string(file).ok())
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        for directory in &self.directories {
+            for inner in ["c", "caller", ""] {
+                let _ = std::fs::remove_dir(directory.join(inner));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cgroup_that_was_given_holds_limits() {
+    let Some(place) = Place::new("given") else { return };
+    let given = Given::new("given");
+    place.configure("exec sleep 1000", |config| {
+        config["linux"]["cgroupsPath"] = format!("/{}/c", given.name).into();
+        config["linux"]["resources"] = serde_json::json!({ "pids": { "limit": 10 } });
+    });
+    let enter = given.entering();
+    let started = place.call_after(&enter, &["run", "--detach", "c"]);
+    assert!(started.status.success(), "{}", err(&started));
+    assert_eq!(given.file("pids.max").as_deref(), Some("10\n"));
+    assert!(given.file("cgroup.procs").is_some_and(|pids| !pids.is_empty()));
+    let paused = place.call_after(&enter, &["pause", "c"]);
+    assert!(paused.status.success(), "{}", err(&paused));
+    assert!(place.expect(&["state", "c"]).contains("\"paused\""));
+    place.expect(&["delete", "--force", "c"]);
+    assert_eq!(given.file("cgroup.procs"), None);
+}
+
+#[test]
+fn a_refused_cgroup_is_tolerated_unless_told_otherwise() {
+    let Some(place) = Place::new("tolerated") else {
+        return;
+    };
+    place.configure("true", |_| {});
+    for globals in [&[][..], &["--rootless", "auto"], &["--rootless", "true"]] {
+        let output = place.call(&[globals, &["run", "c"]].concat());
+        assert!(output.status.success(), "{globals:?}: {}", err(&output));
+    }
+    let refused = place.call(&["--rootless", "false", "run", "c"]);
+    assert!(!refused.status.success());
+    assert!(err(&refused).contains("cgroup"), "{}", err(&refused));
 }

@@ -50,6 +50,7 @@ pub struct Error(Box<Inner>);
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
+    phase: Option<String>,
     message: String,
     field: Option<String>,
     step: Option<String>,
@@ -63,6 +64,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
+            phase: None,
             message: message.into(),
             field: None,
             step: None,
@@ -135,6 +137,13 @@ impl Error {
         self
     }
 
+    /// Says in which phase of the work it happened: these words come before all others. None takes them away.
+    #[must_use]
+    pub(crate) fn during(mut self, phase: Option<&str>) -> Self {
+        self.0.phase = phase.map(str::to_owned);
+        self
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -166,12 +175,13 @@ impl Error {
     }
 }
 
-/// `field: step: message: call: strerror`, each where it is known.
+/// `phase: field: step: message: call: strerror`, each where it is known.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &self.0;
         let errno = inner.errno.filter(|_| inner.call.is_some()).map(strerror);
         let parts = [
+            inner.phase.as_deref(),
             inner.field.as_deref(),
             inner.step.as_deref(),
             Some(inner.message.as_str()).filter(|text| !text.is_empty()),

@@ -9,8 +9,10 @@
 
 pub mod cgroup;
 mod dbus;
+pub mod doctor;
 pub mod error;
 pub mod facts;
+pub mod features;
 mod id;
 mod init_image;
 mod launch;

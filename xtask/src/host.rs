@@ -20,16 +20,19 @@ pub(crate) enum Need {
     Busybox,
     /// `ip`, to make network devices that tests move into containers.
     Ip,
+    /// `newuidmap`, for containers of users with a range of ids.
+    IdMaps,
 }
 
 impl Need {
     /// Everything.
-    pub(crate) const ALL: [Need; 5] = [
+    pub(crate) const ALL: [Need; 6] = [
         Need::Linker,
         Need::CLibrary,
         Need::Seccomp,
         Need::Busybox,
         Need::Ip,
+        Need::IdMaps,
     ];
 
     /// Debian's package.
@@ -40,6 +43,7 @@ impl Need {
             Need::Seccomp => "libseccomp-dev",
             Need::Busybox => "busybox-static",
             Need::Ip => "iproute2",
+            Need::IdMaps => "uidmap",
         }
     }
 
@@ -61,6 +65,7 @@ impl Need {
             Need::CLibrary => library("libc.a"),
             Need::Seccomp => library("libseccomp.a"),
             Need::Busybox => vec!["/usr/bin/busybox".into(), "/bin/busybox".into()],
+            Need::IdMaps => vec!["/usr/bin/newuidmap".into()],
             Need::Ip => ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"]
                 .map(String::from)
                 .to_vec(),

@@ -1,6 +1,7 @@
-//! `delete`: removes a container and what it left behind.
+//! `delete`: removes a container, or several, and what they left behind.
 
 use crate::args::{Command, Flag, Matches};
+use crate::cmd::select;
 use crate::fail::Outcome;
 use crate::session::Session;
 
@@ -13,18 +14,24 @@ pub(crate) const COMMAND: Command = Command {
     first_word_ends_options: false,
     failure: 1,
     text: "   The container must have ended or not have been started; with --force it is killed first.",
-    flags: &[Flag::switch(
-        "force",
-        "kill the container first; a missing container is no failure",
-    )
-    .short('f')],
+    flags: &[
+        Flag::switch(
+            "force",
+            "kill the container first; a missing container is no failure",
+        )
+        .short('f'),
+        select::REGEX,
+    ],
     run,
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
-    let deleted = session.runtime().delete(&matches.id()?, matches.has("force"))?;
-    for warning in deleted.warnings {
-        session.log.warn(format_args!("{warning}"));
-    }
+    let force = matches.has("force");
+    select::each(session, matches, "deleted", force, |id| {
+        for warning in session.runtime().delete(id, force)?.warnings {
+            session.log.warn(format_args!("{warning}"));
+        }
+        Ok(())
+    })?;
     Ok(0)
 }

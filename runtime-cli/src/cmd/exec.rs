@@ -170,7 +170,14 @@ fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Contai
 
 /// Starts the program.
 fn begin(session: &Session, (container, request): (Container, ExecRequest)) -> Result<Executed> {
+    let affinity = request.process.exec_cpu_affinity().as_ref();
+    let affinity = affinity.and_then(|cpus| cpu_mask(cpus.initial().as_deref()?));
     let executed = container.exec(request)?;
+    if let Some(mask) = affinity {
+        session
+            .log
+            .debug(format_args!("nsexec container setup: affinity: {mask:#x}"));
+    }
     // runc's words, which are looked for in logs (exec.bats); all three are true by now.
     let pid = executed.pid();
     for said in [
@@ -183,6 +190,18 @@ fn begin(session: &Session, (container, request): (Container, ExecRequest)) -> R
             .debug(format_args!("{}", said.replace("{}", &pid.to_string())));
     }
     Ok(executed)
+}
+
+/// The mask of a list of CPUs that the library has accepted; None where it needs more than 64 bits.
+fn cpu_mask(list: &str) -> Option<u64> {
+    let mut mask = 0;
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        for cpu in first.trim().parse::<u32>().ok()?..=last.trim().parse().ok()? {
+            mask |= 1_u64.checked_shl(cpu)?;
+        }
+    }
+    Some(mask)
 }
 
 /// The program of --process; the file may be a pipe of the caller's shell.

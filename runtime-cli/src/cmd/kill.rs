@@ -1,8 +1,9 @@
-//! `kill`: sends a signal to a container.
+//! `kill`: sends a signal to a container, or to several.
 
 use runtime_core::{Container, Error, ErrorKind, Result, Signal, Status};
 
 use crate::args::{Command, Flag, Matches};
+use crate::cmd::select;
 use crate::fail::Outcome;
 use crate::session::Session;
 
@@ -14,16 +15,21 @@ pub(crate) const COMMAND: Command = Command {
     max: 2,
     first_word_ends_options: false,
     failure: 1,
-    text: "   SIGNAL is a name, with or without SIG, or a number; 0 only asks whether the container runs.",
-    // Engines still pass it: the signal goes to every process, and a container without any is no failure.
-    flags: &[Flag::switch("all", "signal every process of the container")
-        .short('a')
-        .hidden()],
+    text: "   SIGNAL is a name, with or without SIG, or a number; 0 only asks whether the container runs. It goes to the\n   \
+           container's first process; SIGKILL goes to all where the container shares its pid namespace with others.",
+    flags: &[
+        // Engines pass it: a container without any process is no failure then.
+        Flag::switch(
+            "all",
+            "signal every process of the container; a container without processes is no failure",
+        )
+        .short('a'),
+        select::REGEX,
+    ],
     run,
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
-    let all = matches.has("all");
     let typed = matches
         .word(1)
         .map(|word| word.to_string_lossy())
@@ -32,11 +38,17 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
         Some("0") => None,
         typed => Some(typed.map_or(Ok(Signal::TERM), str::parse)?),
     };
-    let container = session.container(&matches.id()?)?;
-    let sent = signal.map_or_else(|| alive(&container), |signal| container.kill(signal, all));
-    match sent {
-        Err(error) if all && error.kind() == ErrorKind::NotRunning => Ok(0),
-        sent => Ok(sent.map(|()| 0)?),
+    let all = matches.has("all");
+    select::each(session, matches, "signalled", false, |id| {
+        send(&session.container(id)?, signal, all)
+    })?;
+    Ok(0)
+}
+
+fn send(container: &Container, signal: Option<Signal>, all: bool) -> Result<()> {
+    match signal.map_or_else(|| alive(container), |signal| container.kill(signal, all)) {
+        Err(error) if all && error.kind() == ErrorKind::NotRunning => Ok(()),
+        sent => sent,
     }
 }
 

@@ -17,7 +17,9 @@ pub(crate) const COMMAND: Command = Command {
     failure: 1,
     text: "   The state directory is the one of the global option --root.",
     flags: &[
-        Flag::option("format", "FORMAT", "table or json (default: table)").short('f'),
+        Flag::option("format", "FORMAT", "table or json (default: table)")
+            .choices(&["table", "json"])
+            .short('f'),
         Flag::switch("quiet", "only the ids").short('q'),
     ],
     run,

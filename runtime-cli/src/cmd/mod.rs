@@ -1,18 +1,23 @@
 //! The commands and the way to them. A new command is a file here and a line in [`ALL`].
 
+pub(crate) mod completion;
 mod create;
 mod delete;
 mod events;
 mod exec;
+mod features;
+mod info;
 mod install_init;
 mod kill;
 mod launch;
 mod list;
+mod man;
 mod pause;
 mod plan;
 mod ps;
 mod resume;
 mod run;
+mod select;
 mod spec;
 mod start;
 mod state;
@@ -25,18 +30,24 @@ use crate::args::{Asked, Command, Matches, Misuse, parse};
 use crate::fail::{Failure, Outcome};
 use crate::help;
 use crate::inherited::Inherited;
-use crate::output::{Log, out};
+use crate::log::Log;
+use crate::output::out;
 use crate::session::{GLOBALS, Session};
 
 /// Every command, in the order of the help.
 pub(crate) const ALL: &[&Command] = &[
+    &completion::COMMAND,
     &create::COMMAND,
     &delete::COMMAND,
+    &info::DOCTOR,
     &events::COMMAND,
     &exec::COMMAND,
+    &features::COMMAND,
+    &info::INFO,
     &install_init::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,
+    &man::COMMAND,
     &pause::COMMAND,
     &plan::COMMAND,
     &ps::COMMAND,

@@ -22,7 +22,7 @@ pub(crate) const COMMAND: Command = Command {
     text: "   The list of steps, in order, that make a container of the bundle, with the actor of each and the field\n   \
            of the configuration that it comes from. Nothing is done.",
     flags: &[
-        Flag::option("format", "FORMAT", "text or json (default: text)"),
+        Flag::option("format", "FORMAT", "text or json (default: text)").choices(&["text", "json"]),
         launch::CONFIG,
         launch::NO_PIVOT,
         launch::NO_NEW_KEYRING,

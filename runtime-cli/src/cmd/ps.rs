@@ -25,6 +25,7 @@ pub(crate) const COMMAND: Command = Command {
         "FORMAT",
         "table or json, a list of pids (default: table)",
     )
+    .choices(&["table", "json"])
     .short('f')],
     run,
 };

@@ -11,7 +11,7 @@ use crate::cmd::launch;
 use crate::fail::Outcome;
 use crate::session::Session;
 
-const FILE: &str = "config.json";
+const DEFAULT: &str = "config.json";
 
 pub(crate) const COMMAND: Command = Command {
     name: "spec",
@@ -24,6 +24,12 @@ pub(crate) const COMMAND: Command = Command {
     text: "   Writes a config.json that runs sh in the directory rootfs; edit it to your needs.",
     flags: &[
         launch::BUNDLE,
+        Flag::option(
+            "file",
+            "FILE",
+            "the configuration's name in the bundle (default: config.json)",
+        )
+        .short('f'),
         Flag::switch(
             "rootless",
             "for a caller without privileges: adds a user namespace",
@@ -33,10 +39,11 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
+    let file = matches.path("file").unwrap_or_else(|| PathBuf::from(DEFAULT));
     let path = matches
         .path("bundle")
         .unwrap_or_else(|| PathBuf::from("."))
-        .join(FILE);
+        .join(&file);
     let text = session.runtime().default_config(matches.has("rootless"))?;
     let call = || format!("open({path:?}, O_WRONLY|O_CREAT|O_EXCL, 0666)");
     let mut file = OpenOptions::new()
@@ -46,7 +53,7 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
         .map_err(|error| match error.kind() {
             Io::AlreadyExists => Error::new(
                 ErrorKind::InvalidArgument,
-                format!("File {FILE} exists. Remove it first"),
+                format!("File {} exists. Remove it first", file.display()),
             ),
             _ => Error::os(call(), error),
         })?;

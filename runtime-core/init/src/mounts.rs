@@ -26,6 +26,7 @@ const FILE: Want = Want::File(0o644);
 pub(crate) struct Change<'a> {
     pub(crate) set: u64,
     pub(crate) clear: u64,
+    pub(crate) unasked: u64,
     pub(crate) recursive_set: u64,
     pub(crate) recursive_clear: u64,
     pub(crate) propagation: Words<'a>,
@@ -63,8 +64,15 @@ pub(crate) struct Bind<'a> {
 
 impl Change<'_> {
     fn attributes(&self, mount: Handle) -> Outcome {
-        if self.set | self.clear != 0 {
-            mounts::set_attributes(mount, self.set, self.clear, false)?;
+        if self.set | self.clear | self.unasked != 0 {
+            match mounts::set_attributes(mount, self.set, self.clear | self.unasked, false) {
+                // Locked, because the mount came from a more privileged mount namespace (mount_namespaces(7)).
+                Err(failure) if failure.errno == EPERM && self.unasked & attribute::LOCKABLE != 0 => {
+                    let clear = self.clear | self.unasked & !attribute::LOCKABLE;
+                    mounts::set_attributes(mount, self.set, clear, false)?;
+                }
+                changed => changed?,
+            }
         }
         if self.recursive_set | self.recursive_clear != 0 {
             mounts::set_attributes(mount, self.recursive_set, self.recursive_clear, true)?;
@@ -109,6 +117,7 @@ fn put(mount: &Fd, target: &Place, wanted: &Change<'_>) -> Outcome {
     let change = Change {
         set: 0,
         clear: 0,
+        unasked: 0,
         ..*wanted
     };
     change.attributes(mount.at())?;

@@ -227,7 +227,7 @@ impl Init {
                 fstype, source, options, attributes, recursive_set, recursive_clear, propagation, target, fallback,
                 flags,
             } => {
-                let change = Change { set: attributes, clear: 0, recursive_set, recursive_clear, propagation };
+                let change = Change { set: attributes, clear: 0, unasked: 0, recursive_set, recursive_clear, propagation };
                 let wanted = Filesystem { kind: fstype, source, options, change, target, fallback, flags };
                 mounts::mount_filesystem(self.root()?, &wanted)
             }
@@ -235,7 +235,7 @@ impl Init {
             Step::MountPage {
                 fstype, source, data, superblock, attributes, recursive_set, recursive_clear, propagation, target, flags,
             } => {
-                let change = Change { set: attributes, clear: 0, recursive_set, recursive_clear, propagation };
+                let change = Change { set: attributes, clear: 0, unasked: 0, recursive_set, recursive_clear, propagation };
                 mounts::mount_page(self.root()?, &Page { kind: fstype, source, data, superblock, change, target, flags })
             }
             Step::MountBind {
@@ -243,6 +243,7 @@ impl Init {
                 target,
                 set,
                 clear,
+                unasked,
                 recursive_set,
                 recursive_clear,
                 propagation,
@@ -251,6 +252,7 @@ impl Init {
                 let change = Change {
                     set,
                     clear,
+                    unasked,
                     recursive_set,
                     recursive_clear,
                     propagation,
@@ -279,6 +281,7 @@ impl Init {
                 let change = Change {
                     set,
                     clear,
+                    unasked: 0,
                     recursive_set,
                     recursive_clear,
                     propagation,

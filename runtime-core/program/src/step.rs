@@ -176,9 +176,10 @@ steps! {
         recursive_clear: U64, propagation: Nums, target: Str, flags: U32,
     }
     /// Clone the mount at `source` (a path of the present root, not of the container's), change attributes, attach it at
-    /// `target` in the root, which is made where missing as the source's type asks, and set its propagation.
+    /// `target` in the root, which is made where missing as the source's type asks, and set its propagation. The
+    /// attributes `unasked` are cleared too, but where the mount is locked against that.
     23 MountBind {
-        source: Str, target: Str, set: U64, clear: U64, recursive_set: U64, recursive_clear: U64,
+        source: Str, target: Str, set: U64, clear: U64, unasked: U64, recursive_set: U64, recursive_clear: U64,
         propagation: Nums, flags: U32,
     }
     /// Change a mount that is at `target` in the root: attributes, propagation, and, with options, its filesystem's

@@ -26,17 +26,27 @@ impl Cgroup {
         self.write_all(writes, None)
     }
 
-    /// The same; `journal` gets what each file held before.
+    /// Tests the conditions of the writes (linux.resources.memory.checkBeforeUpdate).
+    ///
+    /// # Errors
+    /// WrongState, where the use is above a limit.
+    pub fn check(&self, writes: &[Write]) -> Result<()> {
+        let guarded = writes
+            .iter()
+            .filter_map(|write| Some((write, write.guard.as_ref()?)));
+        for (write, guard) in guarded {
+            self.group_for(write)?.check(write, guard)?;
+        }
+        Ok(())
+    }
+
+    /// The same as `apply`; `journal` gets what each file held before.
     pub(super) fn write_all<'a>(
         &'a self,
         writes: &'a [Write],
         mut journal: Option<&mut Vec<Old<'a>>>,
     ) -> Result<()> {
-        for write in writes {
-            if let Some(guard) = &write.guard {
-                self.group_for(write)?.check(write, guard)?;
-            }
-        }
+        self.check(writes)?;
         let mut last: LastFile<'_> = None;
         let mut postponed: Vec<&Write> = Vec::new();
         for (position, write) in writes.iter().enumerate() {

@@ -1,10 +1,11 @@
 //! Control groups: where a container's groups are, what is written into them, and their life.
 //!
 //! Pure: [`path`] (directories from linux.cgroupsPath), [`limits`](mod@limits) (linux.resources to writes, the only conversion
-//! table), [`devices`] (device rules to lines or to an eBPF program). Effects are the methods of [`Cgroup`]: `fs` creates
-//! and joins, `apply` writes limits, `change` does so in a way that can be taken back, `freeze` and `life` pause, kill and remove, [`stats`] counts; `dir` is one directory. Every operation
-//! after create works from a [`CgroupRecord`], never from the configuration. Nothing here knows a Plan, a Program or the
-//! command line.
+//! table), [`merge`] (an update and what there is), [`devices`] (device rules to lines or to an eBPF program). Effects are
+//! the methods of [`Cgroup`]: `fs` creates and joins, `delegation` gives to a user, `apply` writes limits, `change` does so
+//! in a way that can be taken back, `freeze` and `life` pause, kill and remove, [`stats`] counts, `oom` hears of lack of
+//! memory; `dir` is one directory. Every operation after create works from a [`CgroupRecord`], never from the
+//! configuration. Nothing here knows a Plan, a Program or the command line.
 
 mod apply;
 mod change;

@@ -14,14 +14,14 @@ mod unit;
 pub use annotations::annotated;
 pub use device_list::device_properties;
 pub(crate) use manager::{Manager, check_place};
-pub use properties::{Property, properties};
+pub use properties::{Property, Split, properties};
 pub use unit::{Scope, scope};
 
 pub use crate::dbus::Value;
 
 use oci_spec::runtime::Spec;
 
-use super::{CgroupPaths, DeviceRules, Write};
+use super::{CgroupPaths, DeviceRules, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 
@@ -52,7 +52,7 @@ pub struct ScopePlan {
     pub properties: Vec<Property>,
 }
 
-/// The scope of a container, its place, and what remains to be written into its files.
+/// The scope of a container and its place; the limits become what they have to be beside it.
 ///
 /// # Errors
 /// There is no systemd, the path or a property is malformed, or the host has no cgroup v2 alone.
@@ -60,9 +60,9 @@ pub fn plan(
     spec: &Spec,
     id: &str,
     facts: &HostFacts,
-    writes: &[Write],
+    limits: &mut Limits,
     devices: &DeviceRules,
-) -> Result<(ScopePlan, CgroupPaths, Vec<Write>)> {
+) -> Result<(ScopePlan, CgroupPaths)> {
     let systemd = facts.systemd.as_ref().ok_or_else(not_running)?;
     let path = spec
         .linux()
@@ -76,15 +76,17 @@ pub fn plan(
         ),
     };
     let (scope, paths) = scope(path, id, &facts.cgroup, systemd)?;
-    let (limits, writes) = properties::properties(writes, systemd.version)?;
+    let split = properties::properties(&limits.writes, systemd.version)?;
+    limits.writes = split.writes;
+    limits.warnings.extend(split.warnings);
     let mut properties = unit::basics(&scope, id);
     // A user's manager has no right to filter devices, and its containers none to make them.
     if !scope.user {
         properties.extend(device_properties(devices));
     }
     properties.extend(annotated(spec.annotations().as_ref())?);
-    properties.extend(limits);
-    Ok((ScopePlan { scope, properties }, paths, writes))
+    properties.extend(split.properties);
+    Ok((ScopePlan { scope, properties }, paths))
 }
 
 /// systemd is not what this host was started with; the first words are runc's.

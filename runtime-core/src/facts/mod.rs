@@ -4,7 +4,10 @@
 pub mod cgroup;
 pub mod resctrl;
 mod security;
+mod support;
 pub mod systemd;
+
+pub use support::SupportFacts;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -16,7 +19,7 @@ use systemd::SystemdFacts;
 
 /// The oldest kernel that is supported: the one of RHEL 9, which has openat2, clone3 into a cgroup, mount_setattr and
 /// cgroup.kill.
-const KERNEL_FLOOR: (u32, u32) = (5, 14);
+pub(crate) const KERNEL_FLOOR: (u32, u32) = (5, 14);
 
 /// Facts about the host and the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +67,7 @@ impl HostFacts {
             .bits();
         let in_user_namespace = in_user_namespace()?;
         Ok(Self {
-            kernel: kernel_version(&rustix::system::uname().release().to_string_lossy()),
+            kernel: running_kernel(),
             euid: rustix::process::geteuid().as_raw(),
             egid: rustix::process::getegid().as_raw(),
             capabilities,
@@ -130,6 +133,11 @@ impl HostFacts {
 
 fn exists(path: &str) -> bool {
     rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
+}
+
+/// Major and minor version of this kernel.
+pub(crate) fn running_kernel() -> (u32, u32) {
+    kernel_version(&rustix::system::uname().release().to_string_lossy())
 }
 
 fn kernel_version(release: &str) -> (u32, u32) {

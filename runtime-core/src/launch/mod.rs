@@ -579,6 +579,9 @@ fn not_cloned(namespaces: u64, into_cgroup: bool, error: std::io::Error) -> Erro
     let into = if into_cgroup { ", into the cgroup" } else { "" };
     let error = Error::os(format!("clone3(namespaces {namespaces:#x}{into})"), error);
     match error.errno() {
+        Some(libc::EBUSY) if into_cgroup => error
+            .context("error adding pid of the new process to cgroups")
+            .with_hint("a cgroup that hands domain controllers to its children takes no process: name one below it"),
         Some(libc::EACCES) if into_cgroup => error.with_hint(
             "a process is moved only by who may write to cgroup.procs of the nearest cgroup above both its old and its \
              new one: call the runtime from below the delegated unit (systemd-run --user --scope -p Delegate=yes ...)",

@@ -15,8 +15,23 @@ use crate::seccomp::{FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV};
 /// How much of a hook's output is shown, in bytes, from its end.
 const SHOWN: u64 = 4 << 10;
 
-/// The error of a report that says that a step of init failed.
+/// The error of a report that says that a step of init failed, in the phase that runc gives its name; what the kernel
+/// says when the program itself is executed stands alone.
 pub(crate) fn failure(line: Option<&Line>, report: Report) -> Error {
+    let mount = match line.map(|line| &line.action) {
+        Some(Action::Init(Step::MountBind { source, target, .. } | Step::MountFs { source, target, .. })) => {
+            format!(": error mounting \"{source}\" to rootfs at \"{target}\"")
+        }
+        _ => String::new(),
+    };
+    let error = of_step(line, report);
+    match error.kind() {
+        ErrorKind::Exec => error,
+        _ => error.during(Some(&format!("error during container init{mount}"))),
+    }
+}
+
+fn of_step(line: Option<&Line>, report: Report) -> Error {
     let frame = &report.frame;
     let Some(line) = line else {
         return Error::new(

@@ -247,7 +247,8 @@ impl Entry<'_> {
                 if let Some(init) = init {
                     let _ = super::kill::end(&init.pidfd);
                 }
-                Err(error)
+                // Nothing of the container is being made here.
+                Err(error.during(None))
             }
         }
     }

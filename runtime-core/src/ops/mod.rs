@@ -10,6 +10,7 @@ mod kill;
 mod processes;
 mod start;
 mod state;
+mod unit;
 mod update;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub use delete::Deleted;
 pub use events::{Event, Events};
 pub use exec::Executed;
+pub(crate) use state::user_name;
 
 use oci_spec::runtime::Process;
 

@@ -27,9 +27,8 @@ impl Container {
             Status::Created => {}
             Status::Stopped => return Err(wrong_state("cannot start a container that has stopped")),
             Status::Creating => return Err(wrong_state("cannot start a container that is being created")),
-            Status::Running | Status::Paused => {
-                return Err(wrong_state("cannot start an already running container"));
-            }
+            Status::Running => return Err(wrong_state("cannot start an already running container")),
+            Status::Paused => return Err(wrong_state("cannot start a container in the paused state")),
         }
         if !self.record.start.iter().any(StartLine::is_exec) {
             return Err(Error::spec("process", NO_PROCESS));

@@ -83,7 +83,7 @@ pub(crate) fn document(record: &Record, status: Status, pid: i32) -> Vec<u8> {
 }
 
 /// The name of a user of the host; the number where there is none.
-fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     if uid == 0 {
         return "root".to_owned();
     }

@@ -5,8 +5,8 @@
 //! throughout, so that of two updates one comes after the other, and none comes behind a delete.
 
 use super::Container;
+use super::unit::Unit;
 use crate::cgroup::merge::{Merged, merge};
-use crate::cgroup::systemd::{self, Manager, Property, Scope};
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::cgroup::CgroupFacts;
@@ -35,45 +35,49 @@ impl Container {
             .linux()
             .as_ref()
             .and_then(|linux| linux.resources().clone());
-        let Merged { kept, written } = merge(&saved.unwrap_or_default(), &request.resources)?;
-        let mut limits = cgroup::limits(&written, &CgroupFacts::gather()?)?;
-        let mut unit = match self
+        let saved = saved.unwrap_or_default();
+        let Merged { kept, written } = merge(&saved, &request.resources)?;
+        let facts = CgroupFacts::gather()?;
+        let mut limits = cgroup::limits(&written, &facts)?;
+        let cgroup = self.own_cgroup(limits.writes.first())?;
+        let scope = self
             .record
             .cgroup
             .as_ref()
-            .and_then(|cgroup| cgroup.scope.as_ref())
-        {
-            Some(scope) => Some(Unit::prepare(scope, &mut limits.writes)?),
+            .and_then(|cgroup| cgroup.scope.as_ref());
+        let mut unit = match scope {
+            Some(scope) => Some(Unit::of(scope, &mut limits, &cgroup::limits(&saved, &facts)?)?),
             None => None,
         };
-        let cgroup = self.own_cgroup(limits.writes.first())?;
         let schemata = change_schemata(request, &mut config, self.record.rdt.as_ref())?;
         let back = |error: Error| match &schemata {
             Some(schemata) => schemata.undo_for(error),
             None => error,
         };
-        let change = cgroup
-            .as_ref()
-            .map(|cgroup| cgroup.change(&limits.writes))
-            .transpose()
-            .map_err(back)?;
         let mut linux = config.spec.linux().clone().unwrap_or_default();
         linux.set_resources(Some(kept));
         config.spec.set_linux(Some(linux));
-        // systemd last: it takes all of its properties or none, and nothing that comes behind it could fail.
-        let mut tell = || unit.as_mut().map_or(Ok(()), Unit::tell);
-        let before = self.dir.read(CONFIG)?;
-        let saved = self.save_config(&config).and_then(|()| {
-            tell().inspect_err(|_| {
-                let _ = before.map(|bytes| self.dir.write(CONFIG, TEMPORARY_CONFIG, &bytes));
-            })
-        });
-        match (saved, change) {
-            (Ok(()), _) => {}
-            (Err(error), Some(change)) => return Err(back(change.undo_for(error))),
-            (Err(error), None) => return Err(back(error)),
+        if let (Some(unit), Some(cgroup)) = (&mut unit, &cgroup) {
+            cgroup
+                .check(&limits.writes)
+                .and_then(|()| unit.tell())
+                .map_err(back)?;
         }
+        let changed = self.write(cgroup.as_ref(), &limits.writes, &config);
+        changed.map_err(|error| match unit {
+            Some(unit) => back(unit.take_back_for(error)),
+            None => back(error),
+        })?;
         Ok(limits.warnings)
+    }
+
+    /// Writes limits and the saved configuration, or neither.
+    fn write(&self, cgroup: Option<&Cgroup>, writes: &[cgroup::Write], config: &LoadedSpec) -> Result<()> {
+        let change = cgroup.map(|cgroup| cgroup.change(writes)).transpose()?;
+        match (self.save_config(config), change) {
+            (Err(error), Some(change)) => Err(change.undo_for(error)),
+            (saved, _) => saved,
+        }
     }
 
     /// The container's cgroup; where it has none, there must be nothing to write.
@@ -91,34 +95,6 @@ impl Container {
         let bytes = serde_json::to_vec(&config.spec)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the configuration: {error}")))?;
         self.dir.write(CONFIG, TEMPORARY_CONFIG, &bytes)
-    }
-}
-
-/// The container's unit, which has to know its new limits: at the next daemon-reload systemd writes those that it knows.
-struct Unit<'a> {
-    scope: &'a Scope,
-    manager: Manager,
-    properties: Vec<Property>,
-}
-
-impl<'a> Unit<'a> {
-    /// Finds the properties for the writes, and makes the writes what they have to be beside them.
-    fn prepare(scope: &'a Scope, writes: &mut Vec<cgroup::Write>) -> Result<Self> {
-        let mut manager = Manager::connect(scope.user)?;
-        let (properties, kept) = systemd::properties(writes, manager.facts()?.version)?;
-        *writes = kept;
-        Ok(Self {
-            scope,
-            manager,
-            properties,
-        })
-    }
-
-    fn tell(&mut self) -> Result<()> {
-        if self.properties.is_empty() {
-            return Ok(());
-        }
-        self.manager.set(self.scope, &self.properties)
     }
 }
 

@@ -11,11 +11,9 @@ use super::namespaces::{MOUNT, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::rdt::RdtPlan;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
-use super::{CgroupPlan, Plan, delegation, devices, hooks, laws, net_devices};
-use crate::cgroup::{self, systemd};
+use super::{Plan, cgroup, delegation, devices, hooks, laws, net_devices};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
-use crate::facts::cgroup::HierarchyKind;
 use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
@@ -115,7 +113,7 @@ impl Plan {
             .map(seccomp::compile)
             .transpose()?;
         warnings.extend(filter.iter().flat_map(|filter: &Filter| filter.warnings.clone()));
-        let cgroup = plan_cgroup(loaded, facts, request, &mut warnings)?;
+        let cgroup = cgroup::plan(loaded, facts, request, &mut warnings)?;
         let rdt = RdtPlan::of(linux, &request.id, facts)?;
         let paths = cgroup.as_ref().map(|cgroup| &cgroup.paths);
         let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
@@ -135,7 +133,7 @@ impl Plan {
         );
         let scope = cgroup.as_ref().filter(|cgroup| cgroup.scope.is_some());
         if let (Some(cgroup), None) = (&cgroup, scope) {
-            make_cgroup(&mut schedule, cgroup);
+            cgroup::make(&mut schedule, cgroup);
             delegation::delegate(&mut schedule, spec, facts, &namespaces);
         }
         if let Some(rdt) = &rdt {
@@ -147,14 +145,14 @@ impl Plan {
         }
         namespaces.enter(&mut schedule, |schedule| {
             if let Some(cgroup) = scope {
-                start_scope(schedule, cgroup, |schedule| {
+                cgroup::start_scope(schedule, cgroup, |schedule| {
                     delegation::delegate(schedule, spec, facts, &namespaces);
                 });
             }
             program.oom_score(schedule);
         });
         if let Some(cgroup) = &cgroup {
-            join_cgroup(&mut schedule, cgroup);
+            cgroup::join(&mut schedule, cgroup);
         }
         if let Some(rdt) = &rdt {
             rdt.join(&mut schedule);
@@ -192,7 +190,7 @@ impl Plan {
         // Init had to be made, and what it makes itself.
         let last = cgroup.iter().flat_map(|cgroup| &cgroup.writes);
         last.filter(|write| write.admits_nobody())
-            .for_each(|write| limit(&mut schedule, write));
+            .for_each(|write| cgroup::limit(&mut schedule, write));
         hand_over(&mut schedule, request);
         if runs {
             // Hooks of the container run under its filter.
@@ -232,122 +230,6 @@ impl Plan {
             if let super::Action::Init(Step::CloseStray { keep: kept }) = &mut line.action {
                 kept.clone_from(&keep);
             }
-        }
-    }
-}
-
-fn plan_cgroup(
-    loaded: &LoadedSpec,
-    facts: &HostFacts,
-    request: &PlanRequest,
-    warnings: &mut Vec<crate::spec::Warning>,
-) -> Result<Option<CgroupPlan>> {
-    let linux = loaded.spec.linux().as_ref();
-    let resources = linux.and_then(|linux| linux.resources().as_ref());
-    if request.driver == CgroupDriver::Disabled {
-        let limits = resources
-            .map(|resources| cgroup::limits(resources, &facts.cgroup))
-            .transpose()?;
-        return match limits.as_ref().and_then(|limits| limits.writes.first()) {
-            Some(write) => Err(Error::spec(
-                write.origin.clone(),
-                "limits need a cgroup, and the cgroup manager is \"disabled\"",
-            )),
-            None => Ok(None),
-        };
-    }
-    let limits = resources
-        .map(|resources| cgroup::limits(resources, &facts.cgroup))
-        .transpose()?;
-    let (writes, notes) = limits
-        .map(|limits| (limits.writes, limits.warnings))
-        .unwrap_or_default();
-    warnings.extend(notes);
-    let rules = resources
-        .and_then(|resources| resources.devices().as_deref())
-        .unwrap_or_default();
-    let nodes = linux
-        .and_then(|linux| linux.devices().as_deref())
-        .unwrap_or_default();
-    let devices = cgroup::devices::device_rules(rules, nodes)?;
-    warnings.extend(cgroup::devices::access_warnings(rules));
-    let (scope, paths, writes) = if request.driver == CgroupDriver::Systemd {
-        let id = request.id.as_str();
-        let (scope, paths, writes) = systemd::plan(&loaded.spec, id, facts, &writes, &devices)?;
-        (Some(scope), paths, writes)
-    } else {
-        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-        let paths = cgroup::resolve(path, request.id.as_str(), &facts.cgroup)?;
-        (None, paths, writes)
-    };
-    Ok(Some(CgroupPlan {
-        scope,
-        paths,
-        writes,
-        devices,
-        rootless: request.rootless,
-    }))
-}
-
-fn make_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
-    let directories = cgroup
-        .paths
-        .directories
-        .iter()
-        .map(|directory| directory.path().to_string_lossy().into_owned())
-        .collect();
-    schedule.parent(ParentStep::MakeCgroup { directories }, "linux.cgroupsPath");
-    fill_cgroup(schedule, cgroup);
-}
-
-/// A scope is made around a process: init waits in it, before anything of the container exists, until its limits are
-/// there.
-fn start_scope(schedule: &mut Schedule, cgroup: &CgroupPlan, delegate: impl FnOnce(&mut Schedule)) {
-    let Some(plan) = &cgroup.scope else { return };
-    let field = "linux.cgroupsPath";
-    schedule.init(Step::Sync {}, field);
-    let start = ParentStep::StartScope {
-        unit: plan.scope.unit.clone(),
-        slice: plan.scope.slice.clone(),
-        properties: plan.properties.iter().map(ToString::to_string).collect(),
-    };
-    schedule.parent(start, field);
-    fill_cgroup(schedule, cgroup);
-    delegate(schedule);
-    schedule.parent(ParentStep::Release, field);
-}
-
-fn fill_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
-    for write in cgroup.writes.iter().filter(|write| !write.admits_nobody()) {
-        limit(schedule, write);
-    }
-    schedule.parent(
-        ParentStep::DeviceRules {
-            rules: cgroup.devices.lines(),
-        },
-        "linux.resources.devices",
-    );
-}
-
-fn limit(schedule: &mut Schedule, write: &cgroup::Write) {
-    schedule.parent(
-        ParentStep::Limit {
-            write: Box::new(write.clone()),
-        },
-        write.origin.clone(),
-    );
-}
-
-/// The unified hierarchy is entered by the clone itself.
-fn join_cgroup(schedule: &mut Schedule, cgroup: &CgroupPlan) {
-    for directory in &cgroup.paths.directories {
-        if directory.kind != HierarchyKind::Unified && !directory.read_only {
-            schedule.init(
-                Step::JoinCgroup {
-                    tasks: FdName::Tasks(directory.name()),
-                },
-                "linux.cgroupsPath",
-            );
         }
     }
 }

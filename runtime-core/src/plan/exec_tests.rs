@@ -154,6 +154,7 @@ fn a_whole_schedule() {
         "parent let init go on",
         "init become undumpable",
         "init new session",
+        "init run on all CPUs of the cgroup",
         "init join cgroup cpu",
         "init join network namespace",
         "init join ipc namespace",

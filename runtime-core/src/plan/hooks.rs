@@ -30,6 +30,16 @@ pub enum HookKind {
 }
 
 impl HookKind {
+    /// Every kind, in the order of a container's life.
+    pub const ALL: [Self; 6] = [
+        Self::Prestart,
+        Self::CreateRuntime,
+        Self::CreateContainer,
+        Self::StartContainer,
+        Self::Poststart,
+        Self::Poststop,
+    ];
+
     /// The name in config.json.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@
 //! [`ParentStep`]. Each topic has its file here; [`Plan::create`] and [`Plan::exec`] are the
 //! orders of time.
 
+mod cgroup;
 mod create;
 mod delegation;
 mod devices;

@@ -1,12 +1,14 @@
 //! `linux.seccomp` compiled into a classic BPF program, in the parent, before anything is started.
 //!
-//! [`compile`] is pure: the same profile gives the same bytes. `names` knows the numbers, `rules` puts the rules in
+//! [`compile`] is pure: the same profile gives the same bytes. `names` knows the numbers (`calls`), `rules` puts the rules in
 //! order, `tree` makes the filter of them, `assemble` its instructions. Nothing is loaded into a kernel here,
-//! no_new_privs is not touched, and the socket that a listener is sent to is not opened. libseccomp is asked for numbers
-//! only; that its own filters mean the same is for the tests to show (docs/adr/0011-own-seccomp-compiler.md).
+//! no_new_privs is not touched, and the socket that a listener is sent to is not opened. libseccomp is asked for
+//! the numbers of unknown names only; that its own filters mean the same is for the tests to show (docs/adr/0011-own-seccomp-compiler.md).
 
 mod assemble;
+mod calls;
 mod check;
+pub(crate) mod known;
 mod names;
 mod rules;
 mod tree;

@@ -1,8 +1,9 @@
 //! Names of system calls to their numbers, for each of the architectures that a program can use on a machine.
 //!
-//! The numbers are libseccomp's, which knows the calls of the kernel that it was made for; what came later is in a small
-//! table here, so that a profile that names a new call means it on a host with an old library. No rule is judged here.
+//! The numbers are in a table of our own: libseccomp's ends with the kernel that it was made for, and asking it 1,100
+//! times takes longer than the rest of a profile. What the table lacks the library is asked for. No rule is judged here.
 
+use super::calls::CALLS;
 use libseccomp::{ScmpArch, ScmpSyscall};
 use oci_spec::runtime::Arch;
 
@@ -61,6 +62,17 @@ impl Abi {
         }
     }
 
+    /// Its column of the table.
+    fn column(self) -> usize {
+        match self {
+            Self::X86_64 => 0,
+            Self::X32 => 1,
+            Self::X86 => 2,
+            Self::Aarch64 => 3,
+            Self::Arm => 4,
+        }
+    }
+
     fn library(self) -> ScmpArch {
         match self {
             Self::X86_64 => ScmpArch::X8664,
@@ -92,109 +104,78 @@ pub(super) enum Meaning {
 
 /// The meaning of a name.
 pub(super) fn meaning(name: &str, abi: Abi) -> Meaning {
-    let Ok(found) = ScmpSyscall::from_name_by_arch(name, abi.library()) else {
-        return recent(name, abi);
+    let Ok(row) = CALLS.binary_search_by(|(known, _)| (*known).cmp(name)) else {
+        return library(name, abi);
     };
-    let found = found.as_raw_syscall();
-    match (u32::try_from(found), abi) {
-        (Ok(number), _) => Meaning::Call(number),
-        (Err(_), Abi::X86) => multiplexed(name, found),
-        (Err(_), _) => Meaning::Absent,
-    }
-}
-
-/// The library's numbers for socketcall(2) are -100 less the function, those for ipc(2) -200 less it.
-fn multiplexed(name: &str, pseudo: i32) -> Meaning {
-    const SOCKETCALL: u32 = 102;
-    const IPC: u32 = 117;
-    let (through, function) = match pseudo {
-        -120..=-101 => (SOCKETCALL, -100 - pseudo),
-        -224..=-201 => (IPC, -200 - pseudo),
-        _ => return Meaning::Absent,
-    };
-    let number = X86_DIRECT
-        .iter()
-        .find(|(direct, _)| *direct == name)
-        .map(|(_, number)| *number);
-    Meaning::Multiplexed {
-        number,
-        through,
-        function: function.unsigned_abs(),
-    }
-}
-
-/// Calls of 32-bit x86 that were functions of socketcall(2) and ipc(2) only until Linux 2.6.33, 3.0, 4.3 and 5.1; the
-/// library keeps their numbers to itself.
-const X86_DIRECT: [(&str, u32); 27] = [
-    ("recvmmsg", 337),
-    ("sendmmsg", 345),
-    ("socket", 359),
-    ("socketpair", 360),
-    ("bind", 361),
-    ("connect", 362),
-    ("listen", 363),
-    ("accept4", 364),
-    ("getsockopt", 365),
-    ("setsockopt", 366),
-    ("getsockname", 367),
-    ("getpeername", 368),
-    ("sendto", 369),
-    ("sendmsg", 370),
-    ("recvfrom", 371),
-    ("recvmsg", 372),
-    ("shutdown", 373),
-    ("semget", 393),
-    ("semctl", 394),
-    ("shmget", 395),
-    ("shmctl", 396),
-    ("shmat", 397),
-    ("shmdt", 398),
-    ("msgget", 399),
-    ("msgsnd", 400),
-    ("msgrcv", 401),
-    ("msgctl", 402),
-];
-
-fn recent(name: &str, abi: Abi) -> Meaning {
+    let found = CALLS.get(row).and_then(|(_, numbers)| numbers.get(abi.column()));
     let bit = if abi == Abi::X32 { X32_BIT } else { 0 };
-    let of = |table: &[(&str, u32)]| {
-        table
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, number)| number | bit)
+    // -1 stands for none.
+    let number = found.and_then(|number| u32::try_from(*number).ok());
+    let number = number.map(|number| number | bit);
+    let function = |table: &[(&str, u32)]| {
+        let found = table.iter().find(|(known, _)| *known == name);
+        found.map(|(_, function)| *function)
     };
-    match (of(&RECENT), of(&RECENT_X86_64)) {
-        (Some(number), _) => Meaning::Call(number),
-        (None, Some(number)) if matches!(abi, Abi::X86_64 | Abi::X32) => Meaning::Call(number),
-        (None, Some(_)) => Meaning::Absent,
-        (None, None) => Meaning::Unknown,
+    if abi == Abi::X86 {
+        for (through, table) in [(SOCKETCALL, &SOCKETCALL_FUNCTIONS[..]), (IPC, &IPC_FUNCTIONS[..])] {
+            if let Some(function) = function(table) {
+                return Meaning::Multiplexed {
+                    number,
+                    through,
+                    function,
+                };
+            }
+        }
     }
+    number.map_or(Meaning::Absent, Meaning::Call)
 }
 
-/// Calls that Linux got after 5.17, which is what libseccomp 2.5.4 knows. All architectures number them alike.
-const RECENT: [(&str, u32); 21] = [
-    ("cachestat", 451),
-    ("fchmodat2", 452),
-    ("map_shadow_stack", 453),
-    ("futex_wake", 454),
-    ("futex_wait", 455),
-    ("futex_requeue", 456),
-    ("statmount", 457),
-    ("listmount", 458),
-    ("lsm_get_self_attr", 459),
-    ("lsm_set_self_attr", 460),
-    ("lsm_list_modules", 461),
-    ("mseal", 462),
-    ("setxattrat", 463),
-    ("getxattrat", 464),
-    ("listxattrat", 465),
-    ("removexattrat", 466),
-    ("open_tree_attr", 467),
-    ("file_getattr", 468),
-    ("file_setattr", 469),
-    ("listns", 470),
-    ("rseq_slice_yield", 471),
+/// What the library of the host that this was built on knows beyond the table.
+fn library(name: &str, abi: Abi) -> Meaning {
+    let Ok(found) = ScmpSyscall::from_name_by_arch(name, abi.library()) else {
+        return Meaning::Unknown;
+    };
+    u32::try_from(found.as_raw_syscall()).map_or(Meaning::Absent, Meaning::Call)
+}
+
+/// Calls of 32-bit x86 that can be made through socketcall(2), some of them in no other way.
+const SOCKETCALL: u32 = 102;
+const SOCKETCALL_FUNCTIONS: [(&str, u32); 20] = [
+    ("socket", 1),
+    ("bind", 2),
+    ("connect", 3),
+    ("listen", 4),
+    ("accept", 5),
+    ("getsockname", 6),
+    ("getpeername", 7),
+    ("socketpair", 8),
+    ("send", 9),
+    ("recv", 10),
+    ("sendto", 11),
+    ("recvfrom", 12),
+    ("shutdown", 13),
+    ("setsockopt", 14),
+    ("getsockopt", 15),
+    ("sendmsg", 16),
+    ("recvmsg", 17),
+    ("accept4", 18),
+    ("recvmmsg", 19),
+    ("sendmmsg", 20),
 ];
 
-/// The same where only x86_64 and x32 have them.
-const RECENT_X86_64: [(&str, u32); 2] = [("uretprobe", 335), ("uprobe", 336)];
+/// The same for ipc(2).
+const IPC: u32 = 117;
+const IPC_FUNCTIONS: [(&str, u32); 12] = [
+    ("semop", 1),
+    ("semget", 2),
+    ("semctl", 3),
+    ("semtimedop", 4),
+    ("msgsnd", 11),
+    ("msgrcv", 12),
+    ("msgget", 13),
+    ("msgctl", 14),
+    ("shmat", 21),
+    ("shmdt", 22),
+    ("shmget", 23),
+    ("shmctl", 24),
+];

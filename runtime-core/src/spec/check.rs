@@ -15,7 +15,7 @@ mod sysctl;
 pub(crate) use linux::MEMORY_NODES;
 pub use process::check_process;
 
-pub(crate) use namespaces::Namespaces;
+pub(crate) use namespaces::{Namespaces, TYPES as NAMESPACE_TYPES};
 
 use super::{LoadedSpec, Warning};
 use crate::error::{Error, Result};

@@ -91,8 +91,31 @@ impl Attributes {
         self.set == 0 && self.clear == 0
     }
 
+    /// What mount(2) makes of the attributes of a bind mount, and the flags that it clears unasked: who names one
+    /// attribute names them all, as with MS_REMOUNT and MS_BIND. An access-time mode comes with nodiratime or without
+    /// it, and nodiratime alone means relatime. In a user namespace the mount may be locked against what nobody asked
+    /// to clear; that stays then.
+    pub fn of_bind(self) -> (Self, u64) {
+        if self.is_empty() {
+            return (self, 0);
+        }
+        let mut asked = self;
+        if self.clear & Self::ATIME != 0 {
+            asked.clear |= NODIRATIME & !self.set;
+        }
+        if self.set & NODIRATIME != 0 {
+            asked.clear |= Self::ATIME;
+        }
+        let unasked = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW;
+        (asked, unasked & !(asked.set | asked.clear))
+    }
+
     fn apply(&mut self, change: Change) {
         match change {
+            Change::Retract(bits) => {
+                self.set &= !bits;
+                self.clear &= !bits;
+            }
             Change::Set(flag) => {
                 self.set |= flag;
                 self.clear &= !flag;
@@ -119,6 +142,20 @@ enum Change {
     Set(u64),
     Clear(u64),
     Atime(u64),
+    /// Takes back what an earlier option said about access times: a fresh mount has the kernel's default then, and
+    /// another keeps what it has, as with mount(2).
+    Retract(u64),
+}
+
+impl Change {
+    /// The same for a whole tree: mount_setattr(2) has no way back but to the default.
+    fn recursive(self) -> Self {
+        match self {
+            Self::Retract(NODIRATIME) => Self::Clear(NODIRATIME),
+            Self::Retract(_) => Self::Atime(RELATIME),
+            other => other,
+        }
+    }
 }
 
 const RDONLY: u64 = bits(MountAttrFlags::MOUNT_ATTR_RDONLY);
@@ -131,8 +168,7 @@ const RELATIME: u64 = bits(MountAttrFlags::MOUNT_ATTR_RELATIME);
 const NOATIME: u64 = bits(MountAttrFlags::MOUNT_ATTR_NOATIME);
 const STRICTATIME: u64 = bits(MountAttrFlags::MOUNT_ATTR_STRICTATIME);
 
-/// Per-mount attributes; with an `r` in front each exists in the recursive form too. To undo an access-time mode is to
-/// go back to the kernel's default, relatime.
+/// Per-mount attributes; with an `r` in front each exists in the recursive form too.
 const ATTRIBUTES: [(&str, Change); 18] = [
     ("ro", Change::Set(RDONLY)),
     ("rw", Change::Clear(RDONLY)),
@@ -143,15 +179,15 @@ const ATTRIBUTES: [(&str, Change); 18] = [
     ("noexec", Change::Set(NOEXEC)),
     ("exec", Change::Clear(NOEXEC)),
     ("nodiratime", Change::Set(NODIRATIME)),
-    ("diratime", Change::Clear(NODIRATIME)),
+    ("diratime", Change::Retract(NODIRATIME)),
     ("nosymfollow", Change::Set(NOSYMFOLLOW)),
     ("symfollow", Change::Clear(NOSYMFOLLOW)),
     ("noatime", Change::Atime(NOATIME)),
-    ("atime", Change::Atime(RELATIME)),
+    ("atime", Change::Retract(Attributes::ATIME)),
     ("relatime", Change::Atime(RELATIME)),
-    ("norelatime", Change::Atime(RELATIME)),
+    ("norelatime", Change::Retract(Attributes::ATIME)),
     ("strictatime", Change::Atime(STRICTATIME)),
-    ("nostrictatime", Change::Atime(RELATIME)),
+    ("nostrictatime", Change::Retract(Attributes::ATIME)),
 ];
 
 /// Flags of the superblock: option, flag, whether it sets or clears.
@@ -329,7 +365,7 @@ impl MountOptions {
         }
         let recursive = option.strip_prefix('r').and_then(find);
         if let Some(change) = recursive {
-            self.recursive.apply(change);
+            self.recursive.apply(change.recursive());
         }
         recursive.is_some()
     }

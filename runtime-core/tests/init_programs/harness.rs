@@ -307,6 +307,7 @@ pub(crate) fn bind(source: &str, target: &str, flags: u32) -> Step {
         target: text(target),
         set: 0,
         clear: 0,
+        unasked: 0,
         recursive_set: 0,
         recursive_clear: 0,
         propagation: vec![],

@@ -19,6 +19,8 @@ pub(crate) mod attribute {
     pub(crate) const NO_SUID: u64 = 2;
     pub(crate) const NO_DEV: u64 = 4;
     pub(crate) const NO_EXEC: u64 = 8;
+    /// What a mount is locked to when it comes from a more privileged mount namespace (and the access-time mode).
+    pub(crate) const LOCKABLE: u64 = READ_ONLY | NO_SUID | NO_DEV | NO_EXEC;
     /// Every bit of the choice between relatime, noatime and strictatime.
     pub(crate) const ACCESS_TIME: u64 = 0x70;
 }

@@ -16,6 +16,7 @@ const SIGSTOP: u32 = 19;
 const LAST_SIGNAL: u32 = 64;
 const SIG_SETMASK: u32 = 2;
 const SIG_IGN: usize = 1;
+const SA_RESTORER: u64 = 0x0400_0000;
 /// Bytes of the kernel's sigset_t.
 const SET_SIZE: usize = 8;
 
@@ -95,10 +96,23 @@ pub(crate) enum End {
     Signal(u32),
 }
 
-/// Gives every signal its default action and blocks none.
+/// The signals that ask a process to end: SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+const REQUESTS_TO_END: [u32; 4] = [1, 2, 3, 15];
+
+/// Ends this process as a shell reports the death by a signal. The kernel drops a signal to the first process of a pid
+/// namespace that has no handler, and a container that waits for its start must be one that can be ended.
+extern "C" fn end(signal: u32) -> ! {
+    super::exit((128 | signal) as usize)
+}
+
+/// Gives every signal its default action and blocks none; who asks this process to end is heard, until execve resets
+/// that too.
 pub(crate) fn reset_signals() {
     for signal in (1..=LAST_SIGNAL).filter(|&signal| signal != SIGKILL && signal != SIGSTOP) {
         let _ = set_action(signal, 0);
+    }
+    for signal in REQUESTS_TO_END {
+        let _ = set_action(signal, end as *const () as usize);
     }
     let none = 0u64;
     // SAFETY: the kernel reads one set of SET_SIZE bytes.
@@ -120,13 +134,16 @@ pub(crate) fn ignore_broken_pipes(ignore: bool) -> Outcome {
 }
 
 fn set_action(signal: u32, handler: usize) -> Outcome {
+    // x86-64 refuses to call a handler without a restorer; `end`, the only one, never returns to it.
+    let handled = handler > SIG_IGN;
     let action = Action {
         handler,
-        flags: 0,
-        restorer: 0,
+        flags: if handled { SA_RESTORER } else { 0 },
+        restorer: if handled { handler } else { 0 },
         mask: 0,
     };
-    // SAFETY: the kernel reads `action`; with SIG_DFL or SIG_IGN it never calls into this process.
+    // SAFETY: the kernel reads `action`. With SIG_DFL or SIG_IGN it never calls into this process, and `end` touches
+    // no memory but its stack and does not return.
     unsafe {
         invoke!(
             Sigaction,

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cgroup::limits::{Absent, Version, Write};
 use crate::dbus::Value;
 use crate::error::{Error, Result};
+use crate::spec::Warning;
 
 /// "infinity".
 const NO_LIMIT: u64 = u64::MAX;
@@ -54,21 +55,54 @@ impl Property {
             origin: origin.to_owned(),
         }
     }
+
+    /// The property of a unit that nobody gave one.
+    pub(crate) fn unset(&self) -> Self {
+        let value = match self.name.as_str() {
+            "MemoryLow" | "MemoryMin" => Value::U64(0),
+            "AllowedCPUs" | "AllowedMemoryNodes" => Value::bytes(&[]),
+            _ => Value::U64(NO_LIMIT),
+        };
+        Self {
+            value,
+            ..self.clone()
+        }
+    }
 }
 
-/// The properties for these writes, and the writes as they have to be beside them. `version` is systemd's.
+/// Limits between systemd and the files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// What systemd is told.
+    pub properties: Vec<Property>,
+    /// The writes as they have to be beside that.
+    pub writes: Vec<Write>,
+    /// What is ignored, with the reason.
+    pub warnings: Vec<Warning>,
+}
+
+/// Splits the writes. `version` is systemd's.
 ///
 /// # Errors
 /// A value of linux.resources.unified is not of the form that its file has.
-pub fn properties(writes: &[Write], version: u32) -> Result<(Vec<Property>, Vec<Write>)> {
+pub fn properties(writes: &[Write], version: u32) -> Result<Split> {
     let idle = version >= IDLE_SINCE && writes.iter().any(is_idle);
     let mut found: Vec<Property> = Vec::new();
     let mut kept = Vec::with_capacity(writes.len());
+    let mut warnings = Vec::new();
     for write in writes.iter().filter(|write| write.version == Version::V2) {
         let mut write = write.clone();
+        // TasksMax=0 is refused. Neither number lets another process in.
+        if write.admits_nobody() {
+            write.value = "1".to_owned();
+        }
         let set = match write.file.as_str() {
             // Both are one property, and the kernel has no weight for an idle group either.
-            "cpu.weight" if idle => continue,
+            "cpu.weight" if idle => {
+                let reason = "unable to apply both cpu.idle and a weight with systemd, the weight is ignored";
+                warnings.push(Warning::new(write.origin.as_str(), reason));
+                continue;
+            }
             "cpu.max" => cpu_max(&mut write)?,
             _ => one(&write, version)?,
         };
@@ -79,7 +113,11 @@ pub fn properties(writes: &[Write], version: u32) -> Result<(Vec<Property>, Vec<
         }
         kept.push(write);
     }
-    Ok((found, kept))
+    Ok(Split {
+        properties: found,
+        writes: kept,
+        warnings,
+    })
 }
 
 fn is_idle(write: &Write) -> bool {
@@ -237,7 +275,9 @@ mod tests {
     }
 
     fn shown(writes: &[Write], version: u32) -> (Vec<String>, Vec<String>) {
-        let (properties, writes) = properties(writes, version).unwrap();
+        let Split {
+            properties, writes, ..
+        } = properties(writes, version).unwrap();
         (
             properties
                 .iter()
@@ -260,7 +300,6 @@ mod tests {
             ("memory.min", "4k", "MemoryMin=uint64 4096"),
             ("memory.swap.max", "5", "MemorySwapMax=uint64 5"),
             ("memory.zswap.max", "5", "MemoryZSwapMax=uint64 5"),
-            ("pids.max", "0", "TasksMax=uint64 1"),
             ("pids.max", "99", "TasksMax=uint64 99"),
             ("cpu.weight", "100", "CPUWeight=uint64 100"),
             ("cpu.idle", "1", "CPUWeight=uint64 0"),
@@ -304,11 +343,19 @@ mod tests {
     }
 
     #[test]
+    fn no_process_at_all_is_one_to_systemd_and_the_file_follows() {
+        let (properties, kept) = shown(&[write("pids.max", "0")], 257);
+        assert_eq!(properties, ["TasksMax=uint64 1"]);
+        assert_eq!(kept, ["pids.max=1"]);
+    }
+
+    #[test]
     fn an_idle_group_has_no_weight() {
         let writes = [write("cpu.idle", "1"), write("cpu.weight", "50")];
         let (properties, kept) = shown(&writes, 257);
         assert_eq!(properties, ["CPUWeight=uint64 0"]);
         assert_eq!(kept, ["cpu.idle=1"]);
+        assert_eq!(super::properties(&writes, 257).unwrap().warnings.len(), 1);
         let (properties, kept) = shown(&writes, 251);
         assert_eq!(properties, ["CPUWeight=uint64 50"]);
         assert_eq!(kept.len(), 2);

@@ -142,12 +142,14 @@ impl<'a> Mounts<'a> {
                 idmap,
             );
         }
+        let (attributes, unasked) = options.attributes.of_bind();
         schedule.init(
             Step::MountBind {
                 source: text(&format!("{field}.source"), source)?,
                 target: text(&format!("{field}.destination"), target)?,
-                set: options.attributes.set,
-                clear: options.attributes.clear,
+                set: attributes.set,
+                clear: attributes.clear,
+                unasked,
                 recursive_set: options.recursive.set,
                 recursive_clear: options.recursive.clear,
                 propagation: propagation(options),

@@ -161,6 +161,7 @@ impl Mounts<'_> {
                 target: text(field, target)?,
                 set: options.attributes.set,
                 clear: options.attributes.clear,
+                unasked: 0,
                 recursive_set: options.recursive.set,
                 recursive_clear: options.recursive.clear,
                 propagation: propagation(options),

@@ -2,8 +2,9 @@
 //! what the profile asks.
 //!
 //! Three differences are meant, and the tests say where each holds: calls newer than the profile get ENOSYS (as in
-//! runc); calls that the library does not know yet are known here; and where rules with different actions hold for one
-//! call the library follows an order of its own, or, where two of them order one argument, is wrong.
+//! runc); calls that the library does not know yet are known here; and where a call has several rules with conditions the
+//! library, which merges them into one tree, follows an order of its own or is wrong: then ours must be what the
+//! profile says, read by itself. For the engines' profiles there is no such difference.
 
 use super::*;
 
@@ -28,6 +29,8 @@ struct Tally {
     ambiguous: usize,
     /// The library does not know the call.
     newer: usize,
+    /// The library is wrong about several rules for one call: ours is what the profile says.
+    contradicted: usize,
 }
 
 /// Compares on one architecture; `Err` names the first difference.
@@ -56,6 +59,7 @@ fn compare_with_library(
         compared: 0,
         ambiguous: 0,
         newer: 0,
+        contradicted: 0,
     };
     let edges = [base + 4095, base + 0x0fff_ffff, base | 0x3fff_ffff];
     for number in (base..base + 1024).chain(edges) {
@@ -79,7 +83,11 @@ fn compare_with_library(
                 tally.compared += 1;
                 run(theirs.as_deref().unwrap_or_default(), &call)
             };
-            if ours != expected {
+            // The library merges the conditions of several rules into one tree, and is not always right about it.
+            let merged = reading.rules.get(&number).map_or(0, Vec::len) > 1;
+            if ours != expected && merged && ours == reading.verdict(number, &arguments) {
+                tally.contradicted += 1;
+            } else if ours != expected {
                 return Err(format!(
                     "{library:?} number {number:#x} with {arguments:x?}: ours {ours:#x}, expected {expected:#x}"
                 ));
@@ -160,12 +168,13 @@ fn default_profiles_of_the_engines_get_libseccomps_verdicts() {
             let all = architectures.as_array().unwrap().len() == 3;
             profile["architectures"] = architectures;
             let profile = super::profile(profile.clone());
+            assert_eq!(compile(&profile).unwrap().warnings, [], "{path:?}");
             for abi in ABIS {
                 if all || abi.0 == ScmpArch::X8664 {
                     let tally =
                         compare_with_library(&profile, abi).unwrap_or_else(|why| panic!("{path:?}: {why}"));
-                    assert!(tally.compared > 3_000, "{path:?}: {}", tally.compared);
-                    assert_eq!(tally.ambiguous, 0, "{path:?}");
+                    assert!(tally.compared > 1_000, "{path:?}: {}", tally.compared);
+                    assert_eq!((tally.ambiguous, tally.contradicted), (0, 0), "{path:?}");
                 } else {
                     killed_elsewhere(&profile, abi);
                 }
@@ -238,33 +247,33 @@ fn foreign_architectures_get_libseccomps_verdicts() {
     let profile = profile(value);
     for abi in [(ScmpArch::Aarch64, AARCH64, 0), (ScmpArch::Arm, 0x4000_0028, 0)] {
         let tally = compare_with_library(&profile, abi).unwrap();
-        assert!(tally.compared > 3_000);
+        assert!(tally.compared > 1_000);
     }
 }
 
-/// Every name that both tables know has one number, and what the library does not know is in ours.
+/// Every name that the library knows is in our table, with the same numbers; beyond that there are only newer calls.
 #[test]
 fn the_tables_agree() {
-    let (mut recent, mut direct) = (0, 0);
-    for (library, ..) in ABIS {
-        for (name, numbers) in numbers(library) {
-            match names::meaning(&name, abi_of(library)) {
-                names::Meaning::Call(number) => assert_eq!(numbers, [(number, None)], "{name}"),
-                names::Meaning::Multiplexed {
-                    number,
-                    through,
-                    function,
-                } => {
-                    direct += usize::from(number.is_some());
-                    let number = number.map(|number| (number, None));
-                    let expected: Vec<_> = number
-                        .into_iter()
-                        .chain([(through, Some(function.into()))])
-                        .collect();
-                    assert_eq!(numbers, expected, "{name}");
-                }
-                other => panic!("{name} is {other:?}"),
-            }
+    assert!(calls::CALLS.is_sorted_by(|one, next| one.0 < next.0));
+    let all = ABIS.iter().map(|(library, ..)| *library);
+    for library in all.chain([ScmpArch::Aarch64, ScmpArch::Arm]) {
+        let known = numbers(library);
+        for (name, numbers) in &known {
+            assert_eq!(meant(name, library), *numbers, "{name} on {library:?}");
+        }
+        for (name, _) in &calls::CALLS {
+            let ours = meant(name, library);
+            let found = ScmpSyscall::from_name_by_arch(name, library).map(|found| found.as_raw_syscall());
+            // Some calls came to one architecture first.
+            let newer = match found {
+                Err(_) => true,
+                Ok(number) => number < 0 && ours.iter().all(|(number, _)| *number & !X32_BIT > 450),
+            };
+            let big = ours.iter().any(|(number, _)| *number & !X32_BIT >= 1024);
+            assert!(
+                newer || big || ours == known.get(*name).cloned().unwrap_or_default(),
+                "{name}"
+            );
         }
     }
     for (name, number) in [
@@ -278,14 +287,33 @@ fn the_tables_agree() {
             names::meaning(name, Abi::X32),
             names::Meaning::Call(number | X32_BIT)
         );
-        recent += 1;
     }
     assert_eq!(names::meaning("uretprobe", Abi::Aarch64), names::Meaning::Absent);
+    assert_eq!(
+        names::meaning("riscv_hwprobe", Abi::X86_64),
+        names::Meaning::Absent
+    );
     assert_eq!(
         names::meaning("no_such_call", Abi::X86_64),
         names::Meaning::Unknown
     );
-    assert_eq!((recent, direct), (4, 27));
+}
+
+/// Our numbers in the form of the library's.
+fn meant(name: &str, library: ScmpArch) -> Vec<(u32, Option<u64>)> {
+    match names::meaning(name, abi_of(library)) {
+        names::Meaning::Call(number) => vec![(number, None)],
+        names::Meaning::Multiplexed {
+            number,
+            through,
+            function,
+        } => {
+            let number = number.map(|number| (number, None));
+            let through = (through, Some(u64::from(function)));
+            number.into_iter().chain([through]).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whether two conditions, of one rule or of two, order one argument of one call: libseccomp 2.5 merges their comparisons

@@ -5,6 +5,18 @@ use crate::error::{Error, Result};
 use oci_spec::runtime::{Linux, LinuxNamespaceType};
 use std::path::Path;
 
+/// Every type that a configuration may name.
+pub(crate) const TYPES: [LinuxNamespaceType; 8] = [
+    LinuxNamespaceType::Cgroup,
+    LinuxNamespaceType::Ipc,
+    LinuxNamespaceType::Mount,
+    LinuxNamespaceType::Network,
+    LinuxNamespaceType::Pid,
+    LinuxNamespaceType::Time,
+    LinuxNamespaceType::User,
+    LinuxNamespaceType::Uts,
+];
+
 /// The namespaces that the configuration names, whether it makes or joins them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Namespaces {

@@ -1,11 +1,9 @@
 //! The forms that engines read.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use runtime_core::{ErrorKind, Status};
-
 use super::*;
+use crate::output::MAX_VALUE;
 
 fn parsed(line: &str) -> serde_json::Value {
     assert_eq!(line.matches('\n').count(), 1, "{line:?} is one line");
@@ -92,9 +90,9 @@ fn logged(json: bool, debug: bool, act: impl FnOnce(&Log)) -> String {
     );
     let path = std::env::temp_dir().join(name);
     let log = Log {
-        file: Some(open(&path).expect("open")),
+        sink: Sink::open(&path).expect("open"),
         json,
-        debug,
+        level: if debug { Level::Debug } else { Level::Warning },
         held: RefCell::default(),
     };
     act(&log);
@@ -138,30 +136,4 @@ fn debug_events_need_debug() {
     assert_eq!(logged(false, false, act), "");
     assert!(logged(false, true, act).contains("level=debug msg=\"event\""));
     assert_eq!(parsed(&logged(true, true, act))["level"], "debug");
-}
-
-#[test]
-fn the_table_is_runcs() {
-    let state = |id: &str, bundle: &str| State {
-        oci_version: "1.3.0".to_owned(),
-        id: id.to_owned(),
-        pid: 42,
-        status: Status::Running,
-        bundle: bundle.to_owned(),
-        rootfs: "/r".to_owned(),
-        created: "2026-11-21T21:11:13.5Z".to_owned(),
-        annotations: BTreeMap::new(),
-        owner: "root".to_owned(),
-    };
-    assert_eq!(
-        table(&[state("a", "/b"), state("a-longer-name", "/a/longer/bundle")]),
-        "ID              PID         STATUS      BUNDLE             CREATED                  OWNER\n\
-         a               42          running     /b                 2026-11-21T21:11:13.5Z   root\n\
-         a-longer-name   42          running     /a/longer/bundle   2026-11-21T21:11:13.5Z   root\n"
-    );
-    assert_eq!(
-        table(&[]),
-        "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
-    );
-    assert!(!table(&[state("a", "/b\n\u{1b}[2J")]).contains('\u{1b}'));
 }

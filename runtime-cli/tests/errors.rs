@@ -1,0 +1,272 @@
+//! The messages that engines, scripts and runc's own tests look for, as the built program gives them: in the log as one
+//! line of JSON, on standard error, and with runc's exit codes.
+#![allow(clippy::print_stderr, reason = "a skip must be seen")]
+
+mod place;
+
+use place::{Place, err};
+use serde_json::{Value, json};
+
+/// Calls the program, which must fail: its only line of JSON, checked for its form, and its exit code.
+fn failure(place: &Place, arguments: &[&str]) -> (Value, Option<i32>) {
+    let log = place.dir.join("log.json");
+    let _ = std::fs::remove_file(&log);
+    let globals = ["--log", log.to_str().expect("UTF-8"), "--log-format", "json"];
+    let output = place.call(&[&globals, arguments].concat());
+    let text = std::fs::read_to_string(&log).unwrap_or_default();
+    assert_eq!(text.matches('\n').count(), 1, "{arguments:?}: one line: {text}");
+    let line: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let message = line["msg"].as_str().expect("a message").to_owned();
+    let begins = format!("{{\"level\":\"error\",\"msg\":{},\"time\":\"", json!(message));
+    assert!(text.starts_with(&begins), "{text}");
+    assert!(is_rfc_3339(line["time"].as_str().expect("a time")), "{text}");
+    assert!(line["errno"].is_null() || line["errno"].is_i64(), "{text}");
+    for key in ["field", "step", "syscall", "hint"] {
+        assert!(line[key].is_null() || line[key].is_string(), "{text}");
+    }
+    // Engines choose an exit code by these words, so no message may have two of them.
+    let causes = [
+        "permission denied",
+        "no such file or directory",
+        "executable file not found",
+    ];
+    let count = causes.into_iter().filter(|cause| message.contains(cause)).count();
+    assert!(count <= 1, "{message}");
+    assert_eq!(err(&output), format!("{message}\n"), "{arguments:?}");
+    (line, output.status.code())
+}
+
+/// As `2026-11-21T21:11:13Z`.
+fn is_rfc_3339(time: &str) -> bool {
+    let form = "dddd-dd-ddTdd:dd:ddZ";
+    time.len() == form.len()
+        && time.chars().zip(form.chars()).all(|(char, form)| match form {
+            'd' => char.is_ascii_digit(),
+            other => char == other,
+        })
+}
+
+fn said(place: &Place, arguments: &[&str], exit: i32, message: &str) {
+    let (line, code) = failure(place, arguments);
+    assert_eq!(line["msg"], message, "{arguments:?}");
+    assert_eq!(code, Some(exit), "{arguments:?}");
+}
+
+#[test]
+fn a_container_that_does_not_exist() {
+    let Some(place) = Place::new("missing") else {
+        return;
+    };
+    for verb in ["state", "start", "kill", "pause", "resume", "ps", "delete"] {
+        said(&place, &[verb, "none"], 1, "container does not exist");
+    }
+    said(
+        &place,
+        &["exec", "none", "true"],
+        255,
+        "exec failed: container does not exist",
+    );
+}
+
+#[test]
+fn ids_that_are_none() {
+    let Some(place) = Place::new("ids") else { return };
+    for (id, words) in [
+        ("a/b", "invalid container ID format"),
+        ("..", "invalid container ID format"),
+        ("", "container id cannot be empty"),
+    ] {
+        for (verb, prefix) in [
+            ("state", ""),
+            ("create", "runc create failed: "),
+            ("run", "runc run failed: "),
+        ] {
+            let (line, code) = failure(&place, &[verb, id]);
+            let message = line["msg"].as_str().expect("a message");
+            assert!(message.starts_with(&format!("{prefix}{words}")), "{message}");
+            assert_eq!(code, Some(1));
+        }
+    }
+}
+
+#[test]
+fn a_created_container() {
+    let Some(place) = Place::new("created") else {
+        return;
+    };
+    let id = place.id("");
+    place.expect(&["create", &id]);
+    for (verb, prefix) in [("create", "runc create failed"), ("run", "runc run failed")] {
+        let (line, _) = failure(&place, &[verb, &id]);
+        let message = line["msg"].as_str().expect("a message");
+        assert!(
+            message.starts_with(&format!("{prefix}: container with given ID already exists")),
+            "{message}"
+        );
+    }
+    said(&place, &["resume", &id], 1, "container not paused");
+    said(&place, &["kill", &id, "BOGUS"], 1, "unknown signal \"BOGUS\"");
+}
+
+#[test]
+fn a_running_and_a_paused_container() {
+    let Some(place) = Place::new("running") else {
+        return;
+    };
+    let id = place.id("");
+    place.expect(&["run", "--detach", &id]);
+    said(
+        &place,
+        &["start", &id],
+        1,
+        "cannot start an already running container",
+    );
+    let delete = format!("cannot delete container {id} that is not stopped: running");
+    said(&place, &["delete", &id], 1, &delete);
+    said(&place, &["resume", &id], 1, "container not paused");
+    place.expect(&["pause", &id]);
+    let paused = "exec failed: cannot exec in a paused container (use --ignore-paused to override)";
+    said(&place, &["exec", &id, "true"], 255, paused);
+    said(
+        &place,
+        &["start", &id],
+        1,
+        "cannot start a container in the paused state",
+    );
+    let delete = format!("cannot delete container {id} that is not stopped: paused");
+    said(&place, &["delete", &id], 1, &delete);
+}
+
+#[test]
+fn a_stopped_container() {
+    let Some(place) = Place::new("stopped") else {
+        return;
+    };
+    let id = place.id("");
+    place.expect(&["run", "--detach", &id]);
+    place.expect(&["kill", &id, "KILL"]);
+    place.until(&id, "stopped");
+    said(&place, &["kill", &id], 1, "container not running");
+    said(
+        &place,
+        &["start", &id],
+        1,
+        "cannot start a container that has stopped",
+    );
+    said(
+        &place,
+        &["exec", &id, "true"],
+        255,
+        "exec failed: cannot exec in a stopped container",
+    );
+    said(&place, &["resume", &id], 1, "container not paused");
+    let (line, _) = failure(&place, &["pause", &id]);
+    assert!(
+        line["msg"]
+            .as_str()
+            .is_some_and(|message| message.contains("container not running")),
+        "{line}"
+    );
+}
+
+/// Programs that cannot be executed, and what runc says about them.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("nope", "exec: \"nope\": executable file not found in $PATH"),
+    ("/nope", "exec: \"/nope\": stat /nope: no such file or directory"),
+    ("/etc", "exec: \"/etc\": is a directory"),
+    ("/etc/passwd", "exec: \"/etc/passwd\": permission denied"),
+];
+
+#[test]
+fn a_program_that_cannot_be_executed() {
+    let Some(place) = Place::new("program") else {
+        return;
+    };
+    std::fs::write(place.bundle().join("rootfs/etc/passwd"), "").expect("a file");
+    let id = place.id("");
+    for (program, words) in PROGRAMS {
+        place.configure("config.json", "", |config| {
+            config["process"]["args"] = json!([program])
+        });
+        for verb in ["create", "run"] {
+            let before = "unable to start container process: error during container init";
+            said(
+                &place,
+                &[verb, &id],
+                1,
+                &format!("runc {verb} failed: {before}: {words}"),
+            );
+        }
+    }
+    place.configure("config.json", "exec sleep 1000", |_| {});
+    place.expect(&["run", "--detach", &id]);
+    for (program, words) in PROGRAMS {
+        let message = format!("exec failed: unable to start container process: {words}");
+        said(&place, &["exec", &id, program], 255, &message);
+    }
+}
+
+#[test]
+fn a_step_of_init_that_fails_has_all_keys() {
+    let Some(place) = Place::new("step") else { return };
+    place.configure("config.json", "true", |config| {
+        let mount = json!({"destination": "/x", "type": "bind", "source": "/no/such", "options": ["bind"]});
+        config["mounts"].as_array_mut().expect("mounts").push(mount);
+    });
+    let (line, code) = failure(&place, &["run", &place.id("")]);
+    let message = line["msg"].as_str().expect("a message");
+    let begins = "runc run failed: unable to start container process: error during container init: error mounting \
+                  \"/no/such\" to rootfs at \"/x\"";
+    assert!(message.starts_with(begins), "{message}");
+    assert!(message.ends_with(": no such file or directory"), "{message}");
+    assert_eq!(line["field"], "mounts[3]", "{line}");
+    assert_eq!(line["step"], "bind /no/such on /x");
+    assert_eq!(line["syscall"], "open_tree(\"/no/such\")");
+    assert_eq!((line["errno"].as_i64(), code), (Some(2), Some(1)));
+}
+
+#[test]
+fn a_hook_that_fails_is_named() {
+    let Some(place) = Place::new("hook") else { return };
+    for (hooks, words) in [
+        (
+            json!({"createRuntime": [{"path": "/bin/false"}]}),
+            "error running createRuntime hook #0: exit status 1",
+        ),
+        (
+            json!({"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $$"]}]}),
+            "error running createContainer hook #0: signal: killed",
+        ),
+    ] {
+        place.configure("config.json", "true", |config| config["hooks"] = hooks);
+        let (line, _) = failure(&place, &["create", &place.id("")]);
+        let message = line["msg"].as_str().expect("a message");
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn a_memory_limit_that_is_too_low() {
+    let Some(place) = Place::new("memory") else { return };
+    place.configure("config.json", "true", |config| {
+        config["linux"]["resources"] = json!({"memory": {"limit": 4096}});
+    });
+    let (line, _) = failure(&place, &["run", &place.id("")]);
+    let message = line["msg"].as_str().expect("a message");
+    assert!(
+        message.contains("container init was OOM-killed (memory limit too low?)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_text_form_is_runcs() {
+    let Some(place) = Place::new("text") else { return };
+    let text = err(&place.call(&["state", "none"]));
+    let (time, rest) = text
+        .strip_prefix("time=\"")
+        .and_then(|text| text.split_once('"'))
+        .expect("a time");
+    assert!(is_rfc_3339(time), "{text}");
+    assert_eq!(rest, " level=error msg=\"container does not exist\"\n");
+}
