@@ -205,7 +205,16 @@ pub(crate) fn set_scheduling(scheduling: &Scheduling) -> Outcome {
 pub(crate) fn use_all_cpus() -> Outcome {
     let mask = [u64::MAX; 128];
     // SAFETY: the kernel reads at most as many bytes as it is told, which is the size of the mask.
-    unsafe { invoke!(Affinity, SCHED_SETAFFINITY, 0u32, size_of_val(&mask), mask.as_ptr()) }.map(drop)
+    unsafe {
+        invoke!(
+            Affinity,
+            SCHED_SETAFFINITY,
+            0u32,
+            size_of_val(&mask),
+            mask.as_ptr()
+        )
+    }
+    .map(drop)
 }
 
 pub(crate) fn set_io_priority(value: u32) -> Outcome {
