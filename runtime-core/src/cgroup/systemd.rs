@@ -1,7 +1,7 @@
 //! The systemd driver: a container's cgroup is a transient scope that systemd makes, knows and removes.
 //!
 //! Pure: [`scope()`] (linux.cgroupsPath to a unit and its place), [`properties`] (the table of limits), the list of
-//! devices, annotations. Effects are the methods of [`Manager`]: start a scope around a process, move a process into it,
+//! devices, annotations. Effects are the methods of `Manager`: start a scope around a process, move a process into it,
 //! stop it. Everything within the cgroup (limits in files, freezing, killing, entering) is done in its directory, as with
 //! the other driver: systemd delegates it. With the other driver nothing here is called, and no socket is opened.
 
