@@ -102,32 +102,48 @@ pub(super) enum Meaning {
     },
 }
 
-/// The meaning of a name.
-pub(super) fn meaning(name: &str, abi: Abi) -> Meaning {
-    let Ok(row) = CALLS.binary_search_by(|(known, _)| (*known).cmp(name)) else {
-        return library(name, abi);
-    };
-    let found = CALLS.get(row).and_then(|(_, numbers)| numbers.get(abi.column()));
-    let bit = if abi == Abi::X32 { X32_BIT } else { 0 };
-    // -1 stands for none.
-    let number = found.and_then(|number| u32::try_from(*number).ok());
-    let number = number.map(|number| number | bit);
-    let function = |table: &[(&str, u32)]| {
-        let found = table.iter().find(|(known, _)| *known == name);
-        found.map(|(_, function)| *function)
-    };
-    if abi == Abi::X86 {
-        for (through, table) in [(SOCKETCALL, &SOCKETCALL_FUNCTIONS[..]), (IPC, &IPC_FUNCTIONS[..])] {
-            if let Some(function) = function(table) {
-                return Meaning::Multiplexed {
-                    number,
-                    through,
-                    function,
-                };
-            }
+/// A name that has been looked up: once, for all architectures.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name<'a> {
+    name: &'a str,
+    /// The row of the table; None: it lacks the name.
+    numbers: Option<&'static [i32; 5]>,
+    /// What it is as a function of another call of 32-bit x86: that call and the function's number.
+    multiplexed: Option<(u32, u32)>,
+}
+
+impl<'a> Name<'a> {
+    pub(super) fn look_up(name: &'a str) -> Self {
+        let row = CALLS.binary_search_by(|(known, _)| (*known).cmp(name)).ok();
+        let function = FUNCTIONS.binary_search_by(|(known, ..)| (*known).cmp(name)).ok();
+        let function = function.and_then(|at| FUNCTIONS.get(at));
+        Self {
+            name,
+            numbers: row.and_then(|row| CALLS.get(row)).map(|(_, numbers)| numbers),
+            multiplexed: function.map(|(_, through, function)| (*through, *function)),
         }
     }
-    number.map_or(Meaning::Absent, Meaning::Call)
+
+    /// What the name means to an architecture.
+    pub(super) fn meaning(&self, abi: Abi) -> Meaning {
+        let Some(numbers) = self.numbers else {
+            return library(self.name, abi);
+        };
+        let bit = if abi == Abi::X32 { X32_BIT } else { 0 };
+        // -1 stands for none.
+        let number = numbers
+            .get(abi.column())
+            .and_then(|number| u32::try_from(*number).ok());
+        let number = number.map(|number| number | bit);
+        match self.multiplexed {
+            Some((through, function)) if abi == Abi::X86 => Meaning::Multiplexed {
+                number,
+                through,
+                function,
+            },
+            _ => number.map_or(Meaning::Absent, Meaning::Call),
+        }
+    }
 }
 
 /// What the library of the host that this was built on knows beyond the table.
@@ -138,44 +154,53 @@ fn library(name: &str, abi: Abi) -> Meaning {
     u32::try_from(found.as_raw_syscall()).map_or(Meaning::Absent, Meaning::Call)
 }
 
-/// Calls of 32-bit x86 that can be made through socketcall(2), some of them in no other way.
+/// socketcall(2) and ipc(2) of 32-bit x86.
 const SOCKETCALL: u32 = 102;
-const SOCKETCALL_FUNCTIONS: [(&str, u32); 20] = [
-    ("socket", 1),
-    ("bind", 2),
-    ("connect", 3),
-    ("listen", 4),
-    ("accept", 5),
-    ("getsockname", 6),
-    ("getpeername", 7),
-    ("socketpair", 8),
-    ("send", 9),
-    ("recv", 10),
-    ("sendto", 11),
-    ("recvfrom", 12),
-    ("shutdown", 13),
-    ("setsockopt", 14),
-    ("getsockopt", 15),
-    ("sendmsg", 16),
-    ("recvmsg", 17),
-    ("accept4", 18),
-    ("recvmmsg", 19),
-    ("sendmmsg", 20),
+const IPC: u32 = 117;
+
+/// Calls of 32-bit x86 that can be made through another one, some of them in no other way. Sorted by name.
+const FUNCTIONS: [(&str, u32, u32); 32] = [
+    ("accept", SOCKETCALL, 5),
+    ("accept4", SOCKETCALL, 18),
+    ("bind", SOCKETCALL, 2),
+    ("connect", SOCKETCALL, 3),
+    ("getpeername", SOCKETCALL, 7),
+    ("getsockname", SOCKETCALL, 6),
+    ("getsockopt", SOCKETCALL, 15),
+    ("listen", SOCKETCALL, 4),
+    ("msgctl", IPC, 14),
+    ("msgget", IPC, 13),
+    ("msgrcv", IPC, 12),
+    ("msgsnd", IPC, 11),
+    ("recv", SOCKETCALL, 10),
+    ("recvfrom", SOCKETCALL, 12),
+    ("recvmmsg", SOCKETCALL, 19),
+    ("recvmsg", SOCKETCALL, 17),
+    ("semctl", IPC, 3),
+    ("semget", IPC, 2),
+    ("semop", IPC, 1),
+    ("semtimedop", IPC, 4),
+    ("send", SOCKETCALL, 9),
+    ("sendmmsg", SOCKETCALL, 20),
+    ("sendmsg", SOCKETCALL, 16),
+    ("sendto", SOCKETCALL, 11),
+    ("setsockopt", SOCKETCALL, 14),
+    ("shmat", IPC, 21),
+    ("shmctl", IPC, 24),
+    ("shmdt", IPC, 22),
+    ("shmget", IPC, 23),
+    ("shutdown", SOCKETCALL, 13),
+    ("socket", SOCKETCALL, 1),
+    ("socketpair", SOCKETCALL, 8),
 ];
 
-/// The same for ipc(2).
-const IPC: u32 = 117;
-const IPC_FUNCTIONS: [(&str, u32); 12] = [
-    ("semop", 1),
-    ("semget", 2),
-    ("semctl", 3),
-    ("semtimedop", 4),
-    ("msgsnd", 11),
-    ("msgrcv", 12),
-    ("msgget", 13),
-    ("msgctl", 14),
-    ("shmat", 21),
-    ("shmdt", 22),
-    ("shmget", 23),
-    ("shmctl", 24),
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_searched_is_sorted() {
+        assert!(CALLS.is_sorted_by(|one, next| one.0 < next.0));
+        assert!(FUNCTIONS.is_sorted_by(|one, next| one.0 < next.0));
+    }
+}

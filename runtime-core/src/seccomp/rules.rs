@@ -4,7 +4,7 @@
 //! stands; otherwise the first rule whose conditions hold decides, and the default action where none does. libseccomp
 //! does the same, but for rules with different actions that hold for the same call: there it follows an order of its own.
 
-use super::names::{Abi, Meaning, meaning};
+use super::names::{Abi, Meaning, Name};
 use crate::spec::Warning;
 use oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
@@ -48,12 +48,19 @@ pub(super) struct Rule {
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) abi: Abi,
-    /// Number and rules, ascending.
-    pub(super) calls: Vec<(u32, Vec<Rule>)>,
+    /// Numbers and rules, ascending; the rules of one number one after the other.
+    rules: Vec<(u32, Rule)>,
     /// What happens to all other numbers.
     pub(super) default: u32,
     /// The largest number that the profile knows, where those above it get ENOSYS and not the default.
     pub(super) newest: Option<u32>,
+}
+
+impl Table {
+    /// The rules of each number that has some, ascending.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &[(u32, Rule)]> {
+        self.rules.chunk_by(|one, next| one.0 == next.0)
+    }
 }
 
 /// The SECCOMP_RET_* value of an action; EPERM where it needs a number and the profile names none.
@@ -84,8 +91,9 @@ pub(super) fn tables(profile: &LinuxSeccomp, abis: &[Abi], warnings: &mut Vec<Wa
             alternatives: alternatives(rule),
         });
         for (position, name) in rule.names().iter().enumerate() {
+            let looked_up = Name::look_up(name);
             for one in &mut collected {
-                if !one.add(name, says.as_ref()) {
+                if !one.add(&looked_up, says.as_ref()) {
                     warnings.push(Warning::new(
                         format!("linux.seccomp.syscalls[{index}].names[{position}]"),
                         format!("unknown seccomp syscall {name:?}, ignored"),
@@ -210,8 +218,8 @@ impl Collected {
     }
 
     /// Adds what is said about a name; false: there is no such call.
-    fn add(&mut self, name: &str, says: Option<&Says>) -> bool {
-        match meaning(name, self.abi) {
+    fn add(&mut self, name: &Name<'_>, says: Option<&Says>) -> bool {
+        match name.meaning(self.abi) {
             Meaning::Unknown => return false,
             Meaning::Absent => {}
             Meaning::Call(number) => self.put(number, None, says),
@@ -267,32 +275,29 @@ impl Collected {
     fn finish(mut self, default: u32, newer_is_enosys: bool) -> Table {
         // Stable: the rules of one number stay in the order of the profile.
         self.rules.sort_by_key(|(number, _)| *number);
-        let mut calls: Vec<(u32, Vec<Rule>)> = Vec::with_capacity(self.rules.len());
+        let mut rules: Vec<(u32, Rule)> = Vec::with_capacity(self.rules.len());
+        // Where the rules of the current number begin.
+        let mut first = 0;
         for (number, rule) in self.rules {
-            match calls.last_mut() {
-                Some((last, rules)) if *last == number => add_rule(rules, rule),
-                _ => calls.push((number, vec![rule])),
+            match rules.get(first) {
+                // The first rule without conditions is the only one that counts.
+                Some((last, decided)) if *last == number && decided.conditions.is_empty() => continue,
+                Some((last, _)) if *last == number => {
+                    if rule.conditions.is_empty() {
+                        rules.truncate(first);
+                    }
+                }
+                _ => first = rules.len(),
             }
+            rules.push((number, rule));
         }
         Table {
             abi: self.abi,
-            calls,
+            rules,
             default,
             newest: self
                 .newest
                 .filter(|_| newer_is_enosys && default != RETURN_ENOSYS),
         }
     }
-}
-
-/// The first rule without conditions is the only one that counts.
-fn add_rule(rules: &mut Vec<Rule>, rule: Rule) {
-    let decided = rules.first().is_some_and(|first| first.conditions.is_empty());
-    if decided {
-        return;
-    }
-    if rule.conditions.is_empty() {
-        rules.clear();
-    }
-    rules.push(rule);
 }

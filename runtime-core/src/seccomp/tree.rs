@@ -68,18 +68,20 @@ fn architecture(filter: &mut Assembler, audit: u32, plain: Option<&Table>, x32: 
 fn fill(filter: &mut Assembler, table: &Table, first: u32, ranges: &mut Vec<Range>) {
     let default = Target::Return(table.default);
     // Calls with the same rules share their instructions.
-    let mut decided: Vec<(&[Rule], Target)> = Vec::new();
+    let mut decided: Vec<(&[(u32, Rule)], Target)> = Vec::new();
     put(ranges, first, default);
-    for (number, rules) in &table.calls {
-        let known = decided.iter().find(|(known, _)| *known == rules.as_slice());
-        let target = match (rules.as_slice(), known) {
-            ([rule], _) if rule.conditions.is_empty() => Target::Return(rule.action),
-            (_, Some((_, target))) => *target,
-            (rules, None) => {
-                let target = decide(filter, rules, default);
-                decided.push((rules, target));
-                target
-            }
+    for call in table.calls() {
+        let [(number, rule), others @ ..] = call else {
+            continue;
+        };
+        let target = if others.is_empty() && rule.conditions.is_empty() {
+            Target::Return(rule.action)
+        } else if let Some((_, target)) = decided.iter().find(|(known, _)| same(known, call)) {
+            *target
+        } else {
+            let target = decide(filter, call, default);
+            decided.push((call, target));
+            target
         };
         put(ranges, *number, target);
         if let Some(after) = number.checked_add(1) {
@@ -89,6 +91,13 @@ fn fill(filter: &mut Assembler, table: &Table, first: u32, ranges: &mut Vec<Rang
     if let Some(after) = table.newest.and_then(|newest| newest.checked_add(1)) {
         put(ranges, after, Target::Return(RETURN_ENOSYS));
     }
+}
+
+/// Whether two numbers have the same rules.
+fn same(one: &[(u32, Rule)], other: &[(u32, Rule)]) -> bool {
+    one.iter()
+        .map(|(_, rule)| rule)
+        .eq(other.iter().map(|(_, rule)| rule))
 }
 
 /// Begins a range; one that began at the same number was empty.
@@ -116,8 +125,8 @@ fn search(filter: &mut Assembler, ranges: &[Range]) -> Target {
 }
 
 /// The rules of one number, in their order.
-fn decide(filter: &mut Assembler, rules: &[Rule], default: Target) -> Target {
-    rules.iter().rev().fold(default, |otherwise, rule| {
+fn decide(filter: &mut Assembler, rules: &[(u32, Rule)], default: Target) -> Target {
+    rules.iter().rev().fold(default, |otherwise, (_, rule)| {
         let action = Target::Return(rule.action);
         let conditions = rule.conditions.iter().rev();
         conditions.fold(action, |holds, one| condition(filter, one, holds, otherwise))

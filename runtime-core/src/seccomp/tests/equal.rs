@@ -17,7 +17,7 @@ const ABIS: [(ScmpArch, u32, u32); 3] = [
 
 /// The number of a call that the library does not know.
 pub(super) fn recent(name: &str, library: ScmpArch) -> Option<u32> {
-    match names::meaning(name, abi_of(library)) {
+    match names::Name::look_up(name).meaning(abi_of(library)) {
         names::Meaning::Call(number) => Some(number),
         _ => None,
     }
@@ -282,26 +282,32 @@ fn the_tables_agree() {
         ("open_tree_attr", 467),
         ("uretprobe", 335),
     ] {
-        assert_eq!(names::meaning(name, Abi::X86_64), names::Meaning::Call(number));
         assert_eq!(
-            names::meaning(name, Abi::X32),
+            names::Name::look_up(name).meaning(Abi::X86_64),
+            names::Meaning::Call(number)
+        );
+        assert_eq!(
+            names::Name::look_up(name).meaning(Abi::X32),
             names::Meaning::Call(number | X32_BIT)
         );
     }
-    assert_eq!(names::meaning("uretprobe", Abi::Aarch64), names::Meaning::Absent);
     assert_eq!(
-        names::meaning("riscv_hwprobe", Abi::X86_64),
+        names::Name::look_up("uretprobe").meaning(Abi::Aarch64),
         names::Meaning::Absent
     );
     assert_eq!(
-        names::meaning("no_such_call", Abi::X86_64),
+        names::Name::look_up("riscv_hwprobe").meaning(Abi::X86_64),
+        names::Meaning::Absent
+    );
+    assert_eq!(
+        names::Name::look_up("no_such_call").meaning(Abi::X86_64),
         names::Meaning::Unknown
     );
 }
 
 /// Our numbers in the form of the library's.
 fn meant(name: &str, library: ScmpArch) -> Vec<(u32, Option<u64>)> {
-    match names::meaning(name, abi_of(library)) {
+    match names::Name::look_up(name).meaning(abi_of(library)) {
         names::Meaning::Call(number) => vec![(number, None)],
         names::Meaning::Multiplexed {
             number,
