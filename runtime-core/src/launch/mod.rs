@@ -5,6 +5,7 @@
 
 mod affinity;
 mod agent;
+mod cgroup;
 mod hook;
 mod image;
 mod lend;
@@ -12,10 +13,10 @@ mod link;
 mod maps;
 mod net_device;
 mod rdt;
+mod spawning;
 mod words;
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use runtime_core_program::FrameKind;
@@ -24,18 +25,18 @@ use rustix::io::Errno;
 pub(crate) use agent::hand_over;
 pub(crate) use hook::{HookRun, run_hook};
 pub(crate) use link::{Link, Report, send};
+pub(crate) use spawning::spawn_init;
 pub(crate) use words::failure;
 
+use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::ScopePlan;
-use crate::cgroup::{Cgroup, DeviceRules, Join, Write};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lower::{Descriptors, lower};
+use crate::lower::Descriptors;
 use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
 use crate::record::{ProcessIdentity, START_SOCKET};
 use crate::resctrl::RdtRecord;
 use crate::seccomp::Agent;
 use crate::state::Status;
-use crate::sys::spawn;
 
 /// What the walk needs from the verb that walks: everything that is about the container's record and the caller.
 pub(crate) trait Host {
@@ -315,83 +316,12 @@ impl<'a> Launch<'a> {
         self.killed_by_memory(error)
     }
 
-    /// A container whose memory limit is too small for init dies without a word; say so.
-    fn killed_by_memory(&self, error: Error) -> Error {
-        // An end with a word had another cause.
-        let said = error.step().is_some() || matches!(error.kind(), ErrorKind::Program | ErrorKind::Exec);
-        if said || self.memory_kills() <= self.killed_before {
-            return error;
-        }
-        let text = if self.plan.cgroup.is_some() {
-            "container init was OOM-killed (memory limit too low?)"
-        } else {
-            "init ended before the program was executed, possibly OOM-killed"
-        };
-        Error::new(ErrorKind::System, text).with_field("linux.resources.memory.limit")
-    }
-
-    fn memory_kills(&self) -> u64 {
-        self.cgroup
-            .as_ref()
-            .and_then(|cgroup| cgroup.oom_kills().ok().flatten())
-            .unwrap_or(0)
-    }
-
     fn link(&self) -> Result<&Link> {
         self.init.as_ref().map(|init| &init.link).ok_or_else(no_init)
     }
 
     fn pid(&self) -> Result<i32> {
         self.init.as_ref().map(|init| init.pid).ok_or_else(no_init)
-    }
-
-    fn make_cgroup(&mut self, host: &mut dyn Host) -> Result<()> {
-        let Some(plan) = &self.plan.cgroup else {
-            return Ok(());
-        };
-        let cgroup = Cgroup::create(&plan.paths, &plan.writes, plan.rootless)?;
-        host.keep_cgroup(&cgroup);
-        self.cgroup = Some(cgroup);
-        Ok(())
-    }
-
-    fn start_scope(&mut self, host: &mut dyn Host) -> Result<()> {
-        let Some(plan) = &self.plan.cgroup else {
-            return Ok(());
-        };
-        let Some(scope) = &plan.scope else {
-            return Ok(());
-        };
-        host.start_scope(scope, self.pid()?)?;
-        let cgroup = Cgroup::adopt(&plan.paths, scope.scope.clone(), &plan.writes)?;
-        host.keep_cgroup(&cgroup);
-        self.cgroup = Some(cgroup);
-        Ok(())
-    }
-
-    fn limit(&self, write: &Write) -> Result<()> {
-        match &self.cgroup {
-            Some(cgroup) => cgroup.apply(std::slice::from_ref(write)),
-            None => Ok(()),
-        }
-    }
-
-    fn device_rules(&self) -> Result<()> {
-        let rules: Option<(&Cgroup, &DeviceRules, bool)> = self
-            .cgroup
-            .as_ref()
-            .zip(self.plan.cgroup.as_ref())
-            .map(|(cgroup, plan)| (cgroup, &plan.devices, plan.rootless));
-        rules.map_or(Ok(()), |(cgroup, rules, rootless)| {
-            cgroup.apply_devices(rules, rootless).map(drop)
-        })
-    }
-
-    fn delegate(&self, uid: u32) -> Result<()> {
-        let rootless = self.plan.cgroup.as_ref().is_some_and(|plan| plan.rootless);
-        self.cgroup
-            .as_ref()
-            .map_or(Ok(()), |cgroup| cgroup.delegate(uid, rootless))
     }
 
     fn open_namespace(&mut self, path: &str, kind: u32) -> Result<()> {
@@ -409,65 +339,6 @@ impl<'a> Launch<'a> {
                 format!("{path:?} is no namespace"),
             )),
         }
-    }
-
-    fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
-        let spawned = match self.spawn_in(namespaces) {
-            // A cgroup that is gone, or one of version 2 that has children with controllers: a container may have done
-            // either to its own.
-            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV | libc::EBUSY)) => {
-                let Some(other) = host.other_cgroup()? else {
-                    return Err(error);
-                };
-                self.cgroup = Some(other);
-                self.spawn_in(namespaces)?
-            }
-            Err(error) if error.errno() == Some(libc::EACCES) && host.may_stay_outside() => {
-                self.cgroup = None;
-                self.outside = true;
-                self.spawn_in(namespaces)?
-            }
-            other => other?,
-        };
-        self.descriptors = Descriptors::default();
-        let pid = spawned.pid;
-        self.init = Some(spawned);
-        // init works by itself now: time to write down whom to end if this process dies, and what later commands need.
-        host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))?;
-        host.save_config()
-    }
-
-    fn spawn_in(&mut self, namespaces: u64) -> Result<Launched> {
-        let mut unified = None;
-        if let Some(cgroup) = &self.cgroup {
-            let Join {
-                tasks,
-                unified: directory,
-            } = cgroup
-                .join()
-                .map_err(|error| error.context("error adding pid of the new process to cgroups"))?;
-            for each in tasks {
-                self.descriptors.insert(FdName::Tasks(each.name), each.fd)?;
-            }
-            unified = directory;
-        }
-        let (link, theirs) = Link::pair()?;
-        let program = lower(&self.plan.lines, &self.descriptors)?;
-        let child = spawn_init(
-            namespaces,
-            unified.as_ref().map(AsFd::as_fd),
-            &program,
-            &theirs,
-            &self.descriptors,
-        )?;
-        // The last of ours: from now on the end of init is the end of file.
-        drop(theirs);
-        Ok(Launched {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            link,
-            terminal: None,
-        })
     }
 
     fn oom_score(&self, value: i32) -> Result<()> {
@@ -533,67 +404,6 @@ pub(crate) fn follow_exec(
                 return Err(Error::new(ErrorKind::Internal, message));
             }
         }
-    }
-}
-
-/// Starts init with its program and the report socket.
-pub(crate) fn spawn_init(
-    namespaces: u64,
-    cgroup: Option<BorrowedFd<'_>>,
-    program: &OwnedFd,
-    report: &OwnedFd,
-    descriptors: &Descriptors,
-) -> Result<spawn::Child> {
-    let number = |fd: &OwnedFd| CString::new(fd.as_raw_fd().to_string()).unwrap_or_default();
-    let (program_number, report_number) = (number(program), number(report));
-    let args = [c"init", program_number.as_c_str(), report_number.as_c_str()];
-    let mut keep: Vec<i32> = descriptors.numbers().collect();
-    keep.extend([program.as_raw_fd(), report.as_raw_fd()]);
-    let start = |image: &OwnedFd| {
-        spawn::init(&spawn::Start {
-            image: image.as_fd(),
-            args: &args,
-            keep: &keep,
-            namespaces,
-            cgroup,
-        })
-    };
-    let result = match start(&image::sealed()?) {
-        Err(refused)
-            if refused.call == "execveat"
-                && matches!(refused.source.raw_os_error(), Some(libc::EACCES | libc::EPERM)) =>
-        {
-            start(&image::installed()?)
-        }
-        other => other,
-    };
-    result.map_err(|refused| match refused.call {
-        "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
-        call => Error::os(format!("{call}(init)"), refused.source),
-    })
-}
-
-/// What the kernel's answer to clone3 means; cgroups(7) "Delegation containment", user_namespaces(7).
-fn not_cloned(namespaces: u64, into_cgroup: bool, error: std::io::Error) -> Error {
-    let new_user = namespaces & u64::from(libc::CLONE_NEWUSER.cast_unsigned()) != 0;
-    let into = if into_cgroup { ", into the cgroup" } else { "" };
-    let error = Error::os(format!("clone3(namespaces {namespaces:#x}{into})"), error);
-    match error.errno() {
-        Some(libc::EBUSY) if into_cgroup => error
-            .context("error adding pid of the new process to cgroups")
-            .with_hint("a cgroup that hands domain controllers to its children takes no process: name one below it"),
-        Some(libc::EACCES) if into_cgroup => error.with_hint(
-            "a process is moved only by who may write to cgroup.procs of the nearest cgroup above both its old and its \
-             new one: call the runtime from below the delegated unit (systemd-run --user --scope -p Delegate=yes ...)",
-        ),
-        Some(libc::EAGAIN) if into_cgroup => {
-            error.with_hint("the cgroup has as many processes as it may have: see linux.resources.pids.limit")
-        }
-        Some(libc::EPERM | libc::ENOSPC | libc::EUSERS) if new_user => error.with_hint(
-            "this host may not let users make user namespaces: see the sysctls user.max_user_namespaces, \
-             kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",
-        ),
-        _ => error,
     }
 }
 

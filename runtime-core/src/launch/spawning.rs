@@ -1,0 +1,137 @@
+//! The line that starts init: in the cgroup where the kernel lets the caller, with what it needs for its program.
+//!
+//! Must not live here: the clone itself (`crate::sys::spawn`) and where the image of init comes from (`image`).
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use super::{Host, Launch, Launched, Link, image};
+use crate::cgroup::Join;
+use crate::error::{Error, Result};
+use crate::lower::{Descriptors, lower};
+use crate::plan::FdName;
+use crate::record::ProcessIdentity;
+use crate::state::Status;
+use crate::sys::spawn;
+
+impl Launch<'_> {
+    pub(super) fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
+        let spawned = match self.spawn_in(namespaces) {
+            // A cgroup that is gone, or one of version 2 that has children with controllers: a container may have done
+            // either to its own.
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV | libc::EBUSY)) => {
+                let Some(other) = host.other_cgroup()? else {
+                    return Err(error);
+                };
+                self.cgroup = Some(other);
+                self.spawn_in(namespaces)?
+            }
+            Err(error) if error.errno() == Some(libc::EACCES) && host.may_stay_outside() => {
+                self.cgroup = None;
+                self.outside = true;
+                self.spawn_in(namespaces)?
+            }
+            other => other?,
+        };
+        self.descriptors = Descriptors::default();
+        let pid = spawned.pid;
+        self.init = Some(spawned);
+        // init works by itself now: time to write down whom to end if this process dies, and what later commands need.
+        host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))?;
+        host.save_config()
+    }
+
+    fn spawn_in(&mut self, namespaces: u64) -> Result<Launched> {
+        let mut unified = None;
+        if let Some(cgroup) = &self.cgroup {
+            let Join {
+                tasks,
+                unified: directory,
+            } = cgroup
+                .join()
+                .map_err(|error| error.context("error adding pid of the new process to cgroups"))?;
+            for each in tasks {
+                self.descriptors.insert(FdName::Tasks(each.name), each.fd)?;
+            }
+            unified = directory;
+        }
+        let (link, theirs) = Link::pair()?;
+        let program = lower(&self.plan.lines, &self.descriptors)?;
+        let child = spawn_init(
+            namespaces,
+            unified.as_ref().map(AsFd::as_fd),
+            &program,
+            &theirs,
+            &self.descriptors,
+        )?;
+        // The last of ours: from now on the end of init is the end of file.
+        drop(theirs);
+        Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            link,
+            terminal: None,
+        })
+    }
+}
+
+/// Starts init with its program and the report socket.
+pub(crate) fn spawn_init(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    program: &OwnedFd,
+    report: &OwnedFd,
+    descriptors: &Descriptors,
+) -> Result<spawn::Child> {
+    let number = |fd: &OwnedFd| CString::new(fd.as_raw_fd().to_string()).unwrap_or_default();
+    let (program_number, report_number) = (number(program), number(report));
+    let args = [c"init", program_number.as_c_str(), report_number.as_c_str()];
+    let mut keep: Vec<i32> = descriptors.numbers().collect();
+    keep.extend([program.as_raw_fd(), report.as_raw_fd()]);
+    let start = |image: &OwnedFd| {
+        spawn::init(&spawn::Start {
+            image: image.as_fd(),
+            args: &args,
+            keep: &keep,
+            namespaces,
+            cgroup,
+        })
+    };
+    let result = match start(&image::sealed()?) {
+        Err(refused)
+            if refused.call == "execveat"
+                && matches!(refused.source.raw_os_error(), Some(libc::EACCES | libc::EPERM)) =>
+        {
+            start(&image::installed()?)
+        }
+        other => other,
+    };
+    result.map_err(|refused| match refused.call {
+        "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
+        call => Error::os(format!("{call}(init)"), refused.source),
+    })
+}
+
+/// What the kernel's answer to clone3 means; cgroups(7) "Delegation containment", user_namespaces(7).
+fn not_cloned(namespaces: u64, into_cgroup: bool, error: std::io::Error) -> Error {
+    let new_user = namespaces & u64::from(libc::CLONE_NEWUSER.cast_unsigned()) != 0;
+    let into = if into_cgroup { ", into the cgroup" } else { "" };
+    let error = Error::os(format!("clone3(namespaces {namespaces:#x}{into})"), error);
+    match error.errno() {
+        Some(libc::EBUSY) if into_cgroup => error
+            .context("error adding pid of the new process to cgroups")
+            .with_hint("a cgroup that hands domain controllers to its children takes no process: name one below it"),
+        Some(libc::EACCES) if into_cgroup => error.with_hint(
+            "a process is moved only by who may write to cgroup.procs of the nearest cgroup above both its old and its \
+             new one: call the runtime from below the delegated unit (systemd-run --user --scope -p Delegate=yes ...)",
+        ),
+        Some(libc::EAGAIN) if into_cgroup => {
+            error.with_hint("the cgroup has as many processes as it may have: see linux.resources.pids.limit")
+        }
+        Some(libc::EPERM | libc::ENOSPC | libc::EUSERS) if new_user => error.with_hint(
+            "this host may not let users make user namespaces: see the sysctls user.max_user_namespaces, \
+             kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",
+        ),
+        _ => error,
+    }
+}
