@@ -19,11 +19,10 @@ pub(super) fn plan(
 ) -> Result<Option<CgroupPlan>> {
     let linux = loaded.spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let limits = resources.map(|resources| cgroup::limits(resources, &facts.cgroup));
+    let mut limits = limits.transpose()?.unwrap_or_default();
     if request.driver == CgroupDriver::Disabled {
-        let limits = resources
-            .map(|resources| cgroup::limits(resources, &facts.cgroup))
-            .transpose()?;
-        return match limits.as_ref().and_then(|limits| limits.writes.first()) {
+        return match limits.writes.first() {
             Some(write) => Err(Error::spec(
                 write.origin.clone(),
                 "limits need a cgroup, and the cgroup manager is \"disabled\"",
@@ -31,8 +30,6 @@ pub(super) fn plan(
             None => Ok(None),
         };
     }
-    let limits = resources.map(|resources| cgroup::limits(resources, &facts.cgroup));
-    let mut limits = limits.transpose()?.unwrap_or_default();
     let rules = resources
         .and_then(|resources| resources.devices().as_deref())
         .unwrap_or_default();
