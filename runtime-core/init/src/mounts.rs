@@ -262,6 +262,9 @@ fn check_target(root: Handle, target: &Place, mount: Handle, allowed: bool) -> O
 /// Binds a tree that the host or an earlier mount has. `lent` is the detached mount of the last Borrow step.
 pub(crate) fn mount_bind(root: Handle, wanted: &Bind<'_>, lent: Option<Fd>) -> Outcome {
     let has = |flag| wanted.flags & flag != 0;
+    if has(mount_flags::UNLESS_THERE) && paths::find(root, wanted.target, Last::Stay)?.is_some() {
+        return Ok(());
+    }
     if has(mount_flags::COPY_SYMLINK) && copy_link(root, wanted)? {
         return Ok(());
     }

@@ -37,6 +37,8 @@ pub mod mount_flags {
     /// MountBind: where the source does not exist, mount nothing. MountFs with BIND_FALLBACK: where `fallback` does not
     /// exist either, cover the target with an empty read-only tmpfs.
     pub const MAY_LACK: u32 = 1 << 10;
+    /// MountBind: where the target exists already, mount nothing.
+    pub const UNLESS_THERE: u32 = 1 << 11;
 }
 
 /// `uid` in the Exec step when HOME needs no lookup.

@@ -155,6 +155,7 @@ fn mode_of(hierarchies: &[Hierarchy]) -> CgroupMode {
 /// One line of mountinfo with what matters here; see proc_pid_mountinfo(5).
 struct Mount {
     id: u32,
+    parent: u32,
     hierarchy: Hierarchy,
 }
 
@@ -165,10 +166,22 @@ fn hierarchies(mountinfo: &[u8], own: &[u8]) -> Vec<Hierarchy> {
         let Some((id, parent, mount_point)) = place(line) else {
             continue;
         };
-        // A later mount directly on top of an earlier one hides it, whatever its file system is.
-        found.retain(|mount| mount.id != parent || mount.hierarchy.mount_point != mount_point);
+        // A later mount on top of an earlier one hides it, whatever its file system is, and so does one on a directory
+        // above, unless the earlier one was moved into it.
+        found.retain(|mount| {
+            let earlier = &mount.hierarchy.mount_point;
+            if *earlier == mount_point {
+                mount.id != parent
+            } else {
+                !earlier.starts_with(&mount_point) || is_below(mountinfo, mount.parent, id)
+            }
+        });
         if let Some(hierarchy) = cgroup_mount(line, mount_point, &own) {
-            found.push(Mount { id, hierarchy });
+            found.push(Mount {
+                id,
+                parent,
+                hierarchy,
+            });
         }
     }
     let mut chosen: Vec<Mount> = Vec::new();
@@ -188,6 +201,22 @@ fn hierarchies(mountinfo: &[u8], own: &[u8]) -> Vec<Hierarchy> {
         }
     }
     chosen.into_iter().map(|mount| mount.hierarchy).collect()
+}
+
+/// Whether a mount is `above` or has it among its ancestors.
+fn is_below(mountinfo: &[u8], mut mount: u32, above: u32) -> bool {
+    // A chain longer than the table would be a circle.
+    for _ in mountinfo.split(|byte| *byte == b'\n') {
+        if mount == above {
+            return true;
+        }
+        let mut places = mountinfo.split(|byte| *byte == b'\n').filter_map(place);
+        match places.find(|(id, ..)| *id == mount) {
+            Some((_, parent, _)) => mount = parent,
+            None => return false,
+        }
+    }
+    false
 }
 
 fn usual_place(hierarchy: &Hierarchy) -> bool {

@@ -314,7 +314,7 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             let has = |flag| *flags & flag != 0;
             write!(
                 f,
-                "{} {source} on {target}{}",
+                "{} {source} on {target}{}{}",
                 if has(mount_flags::RECURSIVE) {
                     "rbind"
                 } else {
@@ -322,6 +322,11 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
                 },
                 if has(mount_flags::MAY_LACK) {
                     " if it exists"
+                } else {
+                    ""
+                },
+                if has(mount_flags::UNLESS_THERE) {
+                    " unless something is there"
                 } else {
                     ""
                 }

@@ -504,6 +504,17 @@ fn what_may_lack_is_skipped_or_covered() {
     let covered = &init.mounts(&place("sys"))[0];
     assert!(covered[5].starts_with("ro"), "{covered:?}");
     assert!(covered.iter().any(|field| field == "tmpfs"), "{covered:?}");
+    // The first that has a source gets the target.
+    let first = bind("/etc", "/first", flag::MAY_LACK);
+    let second = bind("/usr", "/first", flag::MAY_LACK | flag::UNLESS_THERE);
+    let init = Init::start(&all(&[&rooted(&root), &[first, second, Step::Sync {}]]));
+    init.expect(FrameKind::Reached, 6);
+    assert_eq!(init.mounts(&place("first")).len(), 1);
+    let lacking = bind("/nowhere", "/second", flag::MAY_LACK);
+    let second = bind("/usr", "/second", flag::MAY_LACK | flag::UNLESS_THERE);
+    let init = Init::start(&all(&[&rooted(&root), &[lacking, second, Step::Sync {}]]));
+    init.expect(FrameKind::Reached, 6);
+    assert_eq!(init.mounts(&place("second"))[0][3], "/usr");
     // Another failure than a missing source is none to pass over.
     std::fs::write(root.path().join("file"), "").unwrap();
     let wrong = bind(&place("file/below"), "/left-out", flag::MAY_LACK);
