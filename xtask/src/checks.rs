@@ -5,7 +5,7 @@
 
 use crate::tally::Tally;
 use crate::workspace::{Scratch, cargo, programs};
-use crate::{Outcome, host, licences, steps, workspace};
+use crate::{Outcome, host, licences, steps, vm, workspace};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -54,6 +54,7 @@ pub(crate) fn run(extent: Extent) -> Outcome {
     tests(&mut tally);
     if extent == Extent::Full {
         conformance(&mut tally);
+        guest(&mut tally);
     }
     report(&tally, begin);
     Ok(tally.failed == 0)
@@ -200,8 +201,31 @@ fn conformance_run(tally: &mut Tally) -> Result<(), String> {
     }
 }
 
+/// The tests that need a host of another kind: systemd, cgroup v2 alone, AppArmor.
+fn guest(tally: &mut Tally) {
+    steps::heading("tests in a guest with systemd and cgroup v2");
+    let users = [vm::Who::Root, vm::Who::User];
+    let done = vm::require().and_then(|()| vm::suite::all(tally, vm::Layout::Unified, &users, None));
+    match done {
+        Ok(()) => {}
+        Err(vm::Trouble::Absent(why)) => {
+            println!("SKIPPED tests in a guest: {why}");
+            tally.skip(format!("tests in a guest: {why}"));
+        }
+        Err(vm::Trouble::Broken(why)) => {
+            println!("{why}");
+            tally.fail(format!("tests in a guest: {why}"));
+        }
+    }
+}
+
 fn report(tally: &Tally, begin: Instant) {
     steps::heading(&format!("summary after {} s", begin.elapsed().as_secs()));
+    summary(tally);
+}
+
+/// What did not pass, and the counts in the last line.
+pub(crate) fn summary(tally: &Tally) {
     for skip in &tally.skips {
         println!("SKIPPED {skip}");
     }
