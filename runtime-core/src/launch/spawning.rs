@@ -106,9 +106,17 @@ pub(crate) fn spawn_init(
         }
         other => other,
     };
-    result.map_err(|refused| match refused.call {
-        "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
-        call => Error::os(format!("{call}(init)"), refused.source),
+    result.map_err(|refused| {
+        let no_memory = refused.source.raw_os_error() == Some(libc::ENOMEM);
+        let error = match refused.call {
+            "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
+            call => Error::os(format!("{call}(init)"), refused.source),
+        };
+        // On version 2 init's first pages are charged to the container, and no one is there yet to be killed for them.
+        match no_memory && cgroup.is_some() {
+            true => error.context("container init could not be started (memory limit too low?)"),
+            false => error,
+        }
     })
 }
 
