@@ -100,7 +100,9 @@ impl<'a> Case<'a> {
     /// The container's cgroup below a hierarchy's mount point, where root's are.
     pub(crate) fn cgroup_below(&self, mount_point: &Path) -> PathBuf {
         match self.host.systemd {
-            true => mount_point.join(self.slice()).join(format!("t-{}.scope", self.id)),
+            true => mount_point
+                .join(self.slice())
+                .join(format!("t-{}.scope", self.id)),
             false => mount_point.join(&self.host.cgroup_parent).join(&self.id),
         }
     }

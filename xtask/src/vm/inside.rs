@@ -103,6 +103,8 @@ fn program(tally: &mut Tally, test: &TestProgram, scratch: &Path) -> Result<(), 
     command
         .args(["--test-threads=2", "--show-output"])
         .current_dir(&test.folder)
+        // Debian 13 mounts /tmp without devices, and tests make some there.
+        .env("TMPDIR", "/var/tmp")
         .env("CARGO_MANIFEST_DIR", &test.folder);
     let ended = until_end(&mut command, &output)?;
     let text = String::from_utf8_lossy(&std::fs::read(&output).unwrap_or_default()).into_owned();
