@@ -44,6 +44,9 @@ usage: cargo xtask COMMAND
     --runtime PATH           the runtime to measure instead of this workspace's release build
   soak [OPTIONS]             thousands of containers and execs; fails when anything is left of them
     --rounds N               containers, and as many execs (default 10000)
+    --together N             instead: N containers at the same time below one cgroup, made 8 at once, with the cost of
+                             the first and the last
+    --systemd-cgroup         with the systemd cgroup driver
     --runtime PATH           the runtime to try instead of this workspace's release build
   vm [OPTIONS] [-- COMMAND]  boots a Debian guest with systemd, cgroup v2 and AppArmor under QEMU and runs the command in
                              it, with this workspace read-only at its own path; the status is the command's, 124 after

@@ -31,7 +31,7 @@ impl Launch<'_> {
                 self.outside = true;
                 self.spawn_in(namespaces)?
             }
-            other => other?,
+            other => other.map_err(|error| self.killed_by_memory(error))?,
         };
         self.descriptors = Descriptors::default();
         let pid = spawned.pid;
@@ -106,17 +106,9 @@ pub(crate) fn spawn_init(
         }
         other => other,
     };
-    result.map_err(|refused| {
-        let no_memory = refused.source.raw_os_error() == Some(libc::ENOMEM);
-        let error = match refused.call {
-            "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
-            call => Error::os(format!("{call}(init)"), refused.source),
-        };
-        // On version 2 init's first pages are charged to the container, and no one is there yet to be killed for them.
-        match no_memory && cgroup.is_some() {
-            true => error.context("container init could not be started (memory limit too low?)"),
-            false => error,
-        }
+    result.map_err(|refused| match refused.call {
+        "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
+        call => Error::os(format!("{call}(init)"), refused.source),
     })
 }
 

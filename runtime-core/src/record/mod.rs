@@ -150,10 +150,11 @@ impl StateDir {
         .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
             .map_err(|errno| Error::os(format!("flock({:?}, LOCK_EX)", self.path), errno))?;
+        let lock = Lock(fd);
         if !self.is_in_place()? {
             return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
         }
-        Ok(Lock(fd))
+        Ok(lock)
     }
 
     /// Whether the path still leads to this directory. The open descriptor keeps its number from being used again.
@@ -281,7 +282,16 @@ struct Version {
 
 /// Keeps other operations on the container out until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lock(#[allow(dead_code, reason = "held for its drop")] OwnedFd);
+pub(crate) struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    /// Closing is not enough: a child that another thread starts meanwhile has the descriptor, too, until it executes its
+    /// program, and one that is made in a frozen cgroup does so when the cgroup is thawed, which takes the lock.
+    fn drop(&mut self) {
+        // Fails only for what is no lock.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// Makes the state directory, 0700, and what is missing above it.
 fn make_root(root: &Path) -> Result<()> {

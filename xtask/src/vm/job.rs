@@ -17,10 +17,27 @@ const REST: Duration = Duration::from_secs(10);
 pub(super) struct Job {
     pub(super) layout: Layout,
     pub(super) who: Who,
-    /// Seen at the same paths, read-only; the first is the working directory.
-    pub(super) shares: Vec<PathBuf>,
+    /// Read-only folders, mounted in this order; the first is the working directory.
+    pub(super) shares: Vec<Share>,
     pub(super) command: Vec<String>,
     pub(super) limit: Duration,
+}
+
+/// A folder of the host, and where the guest sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) host: PathBuf,
+    pub(super) guest: PathBuf,
+}
+
+impl Share {
+    /// At the same path.
+    pub(super) fn same(folder: PathBuf) -> Share {
+        Share {
+            guest: folder.clone(),
+            host: folder,
+        }
+    }
 }
 
 /// How it came out.
@@ -38,7 +55,8 @@ impl Job {
     pub(super) fn run(&self, output: &mut (dyn FnMut(&[u8]) + Send)) -> Result<End, Trouble> {
         let image = image::image(self.layout.suite())?;
         let template = template::template(&image, self.layout)?;
-        let mut machine = Machine::start(&image, self.layout, &From::Template(&template), &self.shares)?;
+        let folders: Vec<PathBuf> = self.shares.iter().map(|share| share.host.clone()).collect();
+        let mut machine = Machine::start(&image, self.layout, &From::Template(&template), &folders)?;
         let mark = mark()?;
         machine.control.write_all(self.scripts(&mark).as_bytes())?;
         let (mut out, mut err) = (machine.output.try_clone()?, machine.errors.try_clone()?);
@@ -101,7 +119,8 @@ impl Job {
             .unwrap_or_default()
             .as_secs();
         let mut setup = String::new();
-        for (slot, folder) in self.shares.iter().enumerate() {
+        for (slot, share) in self.shares.iter().enumerate() {
+            let folder = &share.guest;
             // The user has to get there, wherever it is (/root is closed).
             let above: Vec<String> = folder
                 .ancestors()
@@ -123,7 +142,7 @@ impl Job {
         let folder = self
             .shares
             .first()
-            .map_or("/tmp".into(), |folder| folder.to_string_lossy());
+            .map_or("/tmp".into(), |share| share.guest.to_string_lossy());
         command.push_str(&format!("cd {} || exit 125\nexec", quoted(&folder)));
         for word in &self.command {
             command.push(' ');

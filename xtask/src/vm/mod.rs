@@ -142,12 +142,11 @@ impl std::fmt::Display for Trouble {
 }
 
 fn one(options: &Options) -> Result<u8, Trouble> {
-    let mut shares = vec![crate::workspace::root()];
-    shares.extend(options.shares.iter().cloned());
+    let folders = std::iter::once(crate::workspace::root()).chain(options.shares.iter().cloned());
     let job = job::Job {
         layout: options.layout,
         who: options.who,
-        shares,
+        shares: folders.map(job::Share::same).collect(),
         command: options.command.clone(),
         limit: options.limit.unwrap_or(TIME_LIMIT),
     };

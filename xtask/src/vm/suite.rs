@@ -3,7 +3,7 @@
 //! Lives here: the host's half (`inside` is the other). Must not live here: how a guest is made or run.
 
 use super::inside::{COUNT, Order, TestProgram, WORD};
-use super::job::{End, Job};
+use super::job::{End, Job, Share};
 use super::{Layout, Trouble, Who};
 use crate::steps;
 use crate::tally::Tally;
@@ -22,6 +22,16 @@ const PURE: [&str; 5] = [
     "round_trip",
     "xtask",
     "runtime_core_program",
+];
+/// Programs that tests and conformance start.
+const PROGRAMS: [&str; 7] = [
+    "runtime",
+    "conformance",
+    "xtask",
+    "probe",
+    "bundle",
+    "hide-syscalls",
+    "console-receiver",
 ];
 /// What is worth running as a user: the others need root and would only skip.
 const OF_USERS: [&str; 1] = ["systemd"];
@@ -85,12 +95,15 @@ pub(crate) fn all(
 }
 
 fn one(tally: &mut Tally, order: &Order, layout: Layout, limit: Duration) -> Result<(), Trouble> {
-    // Not the program that runs: the build of the workspace may just have replaced it.
     let own = order.programs.join("xtask");
-    let mut shares = vec![root()];
-    if !order.programs.starts_with(&shares[0]) {
-        shares.push(order.programs.clone());
-    }
+    let stage = Stage::new(order)?;
+    let shares = vec![
+        Share::same(root()),
+        Share {
+            host: stage.0.clone(),
+            guest: order.programs.clone(),
+        },
+    ];
     let job = Job {
         layout,
         who: order.who,
@@ -112,6 +125,44 @@ fn one(tally: &mut Tally, order: &Order, layout: Layout, limit: Duration) -> Res
         (None, End::Exit(status)) => tally.fail(format!("the tests ended with {status} and without a count")),
     }
     Ok(())
+}
+
+/// What was built, at other names: a build that replaces a file meanwhile takes nothing from the guest, which sees this
+/// in the place of cargo's folder.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new(order: &Order) -> Result<Stage, Trouble> {
+        let name = format!("vm-{}", std::process::id());
+        // In the same file system, for links.
+        let stage = Stage(order.programs.with_file_name(name));
+        std::fs::create_dir(&stage.0)?;
+        let tests = order.tests.iter().map(|test| test.path.clone());
+        let programs = PROGRAMS.iter().map(|name| order.programs.join(name));
+        for path in programs.chain(tests) {
+            let inside = path.strip_prefix(&order.programs).map_err(|_| {
+                Trouble::Broken(format!(
+                    "{} is not in {}",
+                    path.display(),
+                    order.programs.display()
+                ))
+            })?;
+            let to = stage.0.join(inside);
+            std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
+            if std::fs::hard_link(&path, &to).is_err() {
+                std::fs::copy(&path, &to)?;
+            }
+        }
+        Ok(stage)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+    }
 }
 
 /// Shows the lines that come, and keeps the count.

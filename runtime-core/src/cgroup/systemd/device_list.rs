@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::properties::Property;
 use crate::cgroup::devices::{DeviceKind, DeviceRules, Devices};
 use crate::dbus::Value;
+use crate::error::{Error, ErrorKind, Result};
 
 const FIELD: &str = "linux.resources.devices";
 
@@ -26,6 +27,26 @@ pub fn device_properties(rules: &DeviceRules) -> Vec<Property> {
         Property::new("DevicePolicy", Value::text(policy), FIELD),
         Property::new("DeviceAllow", Value::Array("(ss)".to_owned(), list), FIELD),
     ]
+}
+
+/// The properties beside version 1, where there is one list for systemd and for us: it writes its own at each
+/// daemon-reload, and what it cannot say is gone then.
+///
+/// # Errors
+/// The rules say something that systemd cannot: a device that is denied would be open after the next reload.
+pub fn device_properties_v1(rules: &DeviceRules) -> Result<Vec<Property>> {
+    let properties = device_properties(rules);
+    let is_open = properties
+        .iter()
+        .any(|property| property.value == Value::text("auto"));
+    if is_open && !rules.allow_everything() {
+        let message = "systemd beside cgroup v1 knows lists of what is allowed only: these rules deny a part of what they \
+                       allow, or a minor number of every major one";
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_field(FIELD)
+            .with_hint("deny everything first and allow single devices, or use --cgroup-manager cgroupfs"));
+    }
+    Ok(properties)
 }
 
 /// `/dev/char/1:3` is taken by its numbers, no such file is needed (since 240); `char-195` is a whole major.
@@ -117,6 +138,10 @@ mod tests {
                 ["DevicePolicy=\"auto\"", "DeviceAllow=@a(ss) []"],
                 "{rules}"
             );
+            let rules: Vec<oci_spec::runtime::LinuxDeviceCgroup> = serde_json::from_str(rules).unwrap();
+            let all = rules.len() == 1;
+            let v1 = device_properties_v1(&device_rules(&rules, &[]).unwrap());
+            assert_eq!(v1.is_ok(), all, "{rules:?}");
         }
     }
 }
