@@ -28,6 +28,7 @@ pub mod spec;
 mod state;
 mod sys;
 pub mod time;
+mod whole;
 
 pub use cgroup::Stats;
 pub use error::{Error, ErrorKind, Result};

@@ -39,6 +39,7 @@ usage: cargo xtask COMMAND
   bench [OPTIONS]            time and peak memory of commands, interleaved with runc, crun and youki
     --json FILE              also write the figures and every sample
     --runs N                 measured rounds, 5 to 10000 (default 50)
+    --core N|all             run everything on this core (default: the last one), or on all as engines do
     --peer NAME=PATH         a runtime to compare with; may be given several times, and instead of
                              runc, crun and youki on PATH
     --runtime PATH           the runtime to measure instead of this workspace's release build

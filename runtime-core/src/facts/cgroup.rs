@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::whole;
 
 /// Which generation of control groups the controllers of this host are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,22 +119,11 @@ impl CgroupFacts {
     }
 }
 
-/// In large pieces: std's reader begins with small ones where the size is not known, and each costs a call into the
-/// kernel's mount table.
 fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let failed = |errno: Errno| Error::os(format!("read({:?})", path.display().to_string()), errno);
     let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    let mut content = Vec::new();
-    let mut piece = [0u8; 16 * 1024];
-    loop {
-        match rustix::io::read(&fd, &mut piece) {
-            Ok(0) => return Ok(content),
-            Ok(length) => content.extend_from_slice(&piece[..length]),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
+    whole::read(fd, u64::MAX).map_err(failed)
 }
 
 fn words(text: &[u8]) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::delete::destroy;
 use super::state::document;
@@ -119,6 +120,7 @@ impl Runtime {
                     pidfd: Some(pidfd),
                     filter_flags,
                     warnings,
+                    config: Mutex::default(),
                 })
             }
             Err(error) => {

@@ -15,6 +15,7 @@ mod update;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 pub use delete::Deleted;
 pub use events::{Event, Events};
@@ -135,6 +136,8 @@ pub struct Container {
     pidfd: Option<OwnedFd>,
     warnings: Vec<crate::spec::Warning>,
     filter_flags: Option<u32>,
+    /// What [`Container::config`] has read.
+    config: Mutex<Option<(processes::Stamp, crate::spec::LoadedSpec)>>,
 }
 
 impl Container {
@@ -151,6 +154,7 @@ impl Container {
             pidfd,
             warnings: Vec::new(),
             filter_flags: None,
+            config: Mutex::default(),
         })
     }
 

@@ -9,7 +9,7 @@ mod start_line;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,6 +25,7 @@ use crate::plan::PlannedHook;
 use crate::resctrl::RdtRecord;
 use crate::state::Status;
 use crate::time;
+use crate::whole;
 
 pub(crate) use identity::ProcessIdentity;
 pub(crate) use start_line::StartLine;
@@ -205,19 +206,28 @@ impl StateDir {
 
     /// Reads a file of the directory; None where it is missing.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let show = |call: &str| format!("{call}({:?})", self.path.join(name));
+        self.open_file(name)?
+            .map(|fd| self.read_opened(name, fd.as_fd()))
+            .transpose()
+    }
+
+    /// Opens a file of the directory for reading; None where it is missing.
+    pub(crate) fn open_file(&self, name: &str) -> Result<Option<OwnedFd>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(Error::os(show("open"), errno)),
-        };
-        let mut bytes = Vec::new();
-        File::from(fd)
-            .take(MAX_LEN)
-            .read_to_end(&mut bytes)
-            .map_err(|error| Error::os(show("read"), error))?;
-        Ok(Some(bytes))
+        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::os(self.show("open", name), errno)),
+        }
+    }
+
+    /// Reads what [`StateDir::open_file`] opened.
+    pub(crate) fn read_opened(&self, name: &str, fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+        whole::read(fd, MAX_LEN).map_err(|errno| Error::os(self.show("read", name), errno))
+    }
+
+    fn show(&self, call: &str, name: &str) -> String {
+        format!("{call}({:?})", self.path.join(name))
     }
 
     /// The record; None where the runtime died before it wrote one.
