@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::error::Result;
+use crate::gpu::DeviceRequest;
 use crate::id::ContainerId;
 use crate::spec::LoadedSpec;
 
@@ -56,6 +57,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     /// The configuration.
     pub spec: LoadedSpec,
+    /// Devices of vendors beside those of the configuration.
+    pub devices: DeviceRequest,
     /// The standard descriptors.
     pub stdio: Stdio,
     /// The terminal.
@@ -86,6 +89,7 @@ impl CreateRequest {
             id,
             bundle: bundle.into(),
             spec,
+            devices: DeviceRequest::default(),
             stdio: Stdio::default(),
             terminal: Terminal::None,
             preserve_fds: Vec::new(),

@@ -7,4 +7,16 @@
 //! hooks and groups are then planned like those that config.json lists, and no device is added behind the back of the
 //! one who owns the cgroup's rules. Nothing here changes the host, and nothing here runs a program.
 
+mod apply;
 pub mod cdi;
+mod config;
+mod inject;
+mod node;
+mod request;
+mod trust;
+
+pub use apply::Placed;
+pub use config::{AcceptEnv, CONFIG_FILE, GpuConfig};
+pub(crate) use inject::inject;
+pub use inject::{Injected, InjectedDevice};
+pub use request::{DeviceRequest, NVIDIA_GPU};

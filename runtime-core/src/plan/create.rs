@@ -14,6 +14,7 @@ use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{Plan, cgroup, delegation, devices, hooks, laws, net_devices};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
+use crate::gpu::Placed;
 use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
@@ -40,6 +41,8 @@ pub struct PlanRequest {
     pub id: ContainerId,
     /// The bundle, an absolute path.
     pub bundle: PathBuf,
+    /// What of the configuration came from a request for devices.
+    pub placed: Placed,
     /// Who starts the program.
     pub start_by: StartBy,
     /// Which of the three standard descriptors the caller provides.
@@ -74,6 +77,7 @@ impl PlanRequest {
         Self {
             id,
             bundle: bundle.into(),
+            placed: Placed::default(),
             start_by: StartBy::Socket,
             stdio: [false; 3],
             console_socket: None,
@@ -97,6 +101,18 @@ impl Plan {
     /// # Errors
     /// InvalidSpec names the field that is wrong; Unsupported and Permission name what this host or caller lacks.
     pub fn create(loaded: &LoadedSpec, facts: &HostFacts, request: &PlanRequest) -> Result<Self> {
+        let placed = &request.placed;
+        let mut plan = Self::compile(loaded, facts, request)
+            .map_err(|error| error.with_field_named(|field| placed.name(field)))?;
+        for line in &mut plan.lines {
+            if let Some(name) = placed.name(&line.from) {
+                line.from = name;
+            }
+        }
+        Ok(plan)
+    }
+
+    fn compile(loaded: &LoadedSpec, facts: &HostFacts, request: &PlanRequest) -> Result<Self> {
         let mut warnings = loaded.warnings.clone();
         warnings.extend(check(loaded)?);
         facts.check_floor()?;
@@ -164,7 +180,7 @@ impl Plan {
 
         mounts.build(&mut schedule)?;
         if mounts.makes_dev() {
-            devices::fill(&mut schedule, spec, facts, &namespaces)?;
+            devices::fill(&mut schedule, spec, facts, &namespaces, &request.placed)?;
         }
         mounts.prepare_protection(&mut schedule)?;
         net_devices::move_in(&mut schedule, spec, request, &namespaces)?;
