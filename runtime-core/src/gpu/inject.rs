@@ -41,11 +41,7 @@ pub struct Injected {
 /// # Errors
 /// InvalidArgument, InvalidSpec: a name that is none, or that nobody offers; a node that is missing, or another one than a
 /// file says. The configuration is then as before.
-pub(crate) fn inject(
-    loaded: &mut LoadedSpec,
-    request: &DeviceRequest,
-    facts: &HostFacts,
-) -> Result<Injected> {
+pub fn inject(loaded: &mut LoadedSpec, request: &DeviceRequest, facts: &HostFacts) -> Result<Injected> {
     let wishes = wishes(&loaded.spec, request)?;
     if wishes.is_empty() {
         return Ok(Injected::default());

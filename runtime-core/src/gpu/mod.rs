@@ -17,6 +17,6 @@ mod trust;
 
 pub use apply::Placed;
 pub use config::{AcceptEnv, CONFIG_FILE, GpuConfig};
-pub(crate) use inject::inject;
-pub use inject::{Injected, InjectedDevice};
+
+pub use inject::{Injected, InjectedDevice, inject};
 pub use request::{DeviceRequest, NVIDIA_GPU};

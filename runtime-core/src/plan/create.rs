@@ -108,6 +108,11 @@ impl Plan {
             if let Some(name) = placed.name(&line.from) {
                 line.from = name;
             }
+            if let super::Action::Parent(ParentStep::DeviceRules { rules }) = &mut line.action {
+                for (_, origin) in rules {
+                    *origin = placed.name(origin).unwrap_or_else(|| std::mem::take(origin));
+                }
+            }
         }
         Ok(plan)
     }
