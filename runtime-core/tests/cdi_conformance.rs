@@ -1,5 +1,11 @@
 //! CDI files judged and applied as Go's library does: the verdicts in fixtures/cdi were made with it (make.py there).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test; its verdict is a line of JSON"
+)]
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
