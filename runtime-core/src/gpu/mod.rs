@@ -8,3 +8,7 @@
 //! one who owns the cgroup's rules. Nothing here changes the host, and nothing here runs a program.
 
 pub mod cdi;
+mod elf;
+pub mod hooks;
+pub(crate) mod image;
+mod loader;
