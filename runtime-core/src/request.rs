@@ -9,6 +9,7 @@ use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::error::Result;
 use crate::gpu::DeviceRequest;
+use crate::gpu::hooks::GpuRequest;
 use crate::id::ContainerId;
 use crate::spec::LoadedSpec;
 
@@ -80,6 +81,8 @@ pub struct CreateRequest {
     pub no_pivot: bool,
     /// Leave the session keyring as it is.
     pub no_new_keyring: bool,
+    /// What is done without the hook programs of GPU vendors.
+    pub gpu: GpuRequest,
 }
 
 impl CreateRequest {
@@ -100,6 +103,7 @@ impl CreateRequest {
             pidfd_socket: None,
             no_pivot: false,
             no_new_keyring: false,
+            gpu: GpuRequest::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::cdi::DEFAULT_DIRS;
+use super::hooks::NativeHooks;
 use super::trust;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,6 +39,8 @@ pub struct GpuConfig {
     pub accept_env: AcceptEnv,
     /// Whether mounts of /dev/null below /var/run/nvidia-container-devices are requests.
     pub accept_volume_mounts: bool,
+    /// Who does what the known hooks of NVIDIA's toolkit do.
+    pub native_hooks: NativeHooks,
 }
 
 impl Default for GpuConfig {
@@ -47,6 +50,7 @@ impl Default for GpuConfig {
             accept_annotations: false,
             accept_env: AcceptEnv::Never,
             accept_volume_mounts: false,
+            native_hooks: NativeHooks::On,
         }
     }
 }

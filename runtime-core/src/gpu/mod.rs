@@ -10,13 +10,16 @@
 mod apply;
 pub mod cdi;
 mod config;
+mod elf;
+pub mod hooks;
+pub(crate) mod image;
 mod inject;
+mod loader;
 mod node;
 mod request;
 mod trust;
 
 pub use apply::Placed;
 pub use config::{AcceptEnv, CONFIG_FILE, GpuConfig};
-
 pub use inject::{Injected, InjectedDevice, inject};
 pub use request::{DeviceRequest, NVIDIA_GPU};

@@ -171,6 +171,7 @@ impl Runtime {
             pidfd_socket: request.pidfd_socket.clone(),
             no_pivot: request.no_pivot,
             no_new_keyring: request.no_new_keyring,
+            gpu: request.gpu.clone(),
             driver: self.driver,
             rootless: self.is_rootless(facts),
             ..PlanRequest::new(request.id.clone(), &request.bundle)

@@ -15,6 +15,7 @@ use super::{Plan, cgroup, delegation, devices, hooks, laws, net_devices};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::gpu::Placed;
+use crate::gpu::hooks::GpuRequest;
 use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
@@ -69,6 +70,8 @@ pub struct PlanRequest {
     pub driver: CgroupDriver,
     /// Tolerate refused cgroup operations.
     pub rootless: bool,
+    /// What is done without the hook programs of GPU vendors.
+    pub gpu: GpuRequest,
 }
 
 impl PlanRequest {
@@ -91,6 +94,7 @@ impl PlanRequest {
             no_new_keyring: false,
             driver: CgroupDriver::Cgroupfs,
             rootless: false,
+            gpu: GpuRequest::default(),
         }
     }
 }
@@ -190,7 +194,8 @@ impl Plan {
         mounts.prepare_protection(&mut schedule)?;
         net_devices::move_in(&mut schedule, spec, request, &namespaces)?;
         hooks::runtime(&mut schedule, spec);
-        hooks::container(&mut schedule, spec, request, mounts.rootfs())?;
+        let natively = namespaces.has(MOUNT);
+        hooks::container(&mut schedule, spec, facts, request, mounts.rootfs(), natively)?;
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;
