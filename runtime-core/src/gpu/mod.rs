@@ -8,6 +8,7 @@
 //! one who owns the cgroup's rules. Nothing here changes the host, and nothing here runs a program.
 
 pub mod cdi;
+pub mod driver;
 mod elf;
 pub mod hooks;
 pub(crate) mod image;
