@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::error::Result;
+use crate::gpu::DeviceRequest;
 use crate::gpu::hooks::GpuRequest;
 use crate::id::ContainerId;
 use crate::spec::LoadedSpec;
@@ -57,6 +58,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     /// The configuration.
     pub spec: LoadedSpec,
+    /// Devices of vendors beside those of the configuration.
+    pub devices: DeviceRequest,
     /// The standard descriptors.
     pub stdio: Stdio,
     /// The terminal.
@@ -89,6 +92,7 @@ impl CreateRequest {
             id,
             bundle: bundle.into(),
             spec,
+            devices: DeviceRequest::default(),
             stdio: Stdio::default(),
             terminal: Terminal::None,
             preserve_fds: Vec::new(),

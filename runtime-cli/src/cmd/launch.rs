@@ -4,10 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
+use runtime_core::gpu::DeviceRequest;
 use runtime_core::spec::LoadedSpec;
 use runtime_core::{ContainerId, CreateRequest, Error, ErrorKind, Result, Terminal};
 
 use crate::args::{Flag, Matches};
+use crate::cmd::device;
 use crate::notify;
 use crate::session::{Session, absolute};
 
@@ -65,6 +67,7 @@ pub(crate) struct Launch {
     pid_file: Option<PathBuf>,
     no_pivot: bool,
     no_new_keyring: bool,
+    devices: DeviceRequest,
 }
 
 impl Launch {
@@ -78,6 +81,7 @@ impl Launch {
             pid_file: matches.path("pid-file"),
             no_pivot: matches.has("no-pivot"),
             no_new_keyring: matches.has("no-new-keyring"),
+            devices: device::request(matches)?,
         })
     }
 
@@ -105,6 +109,7 @@ impl Launch {
             ));
         }
         let mut request = CreateRequest::new(self.id.clone(), bundle, spec);
+        request.devices = self.devices.clone();
         request.terminal = terminal;
         request.preserve_fds = inherited.descriptors;
         request.listen_fds = inherited.listen;

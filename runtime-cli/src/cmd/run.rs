@@ -3,6 +3,7 @@
 use runtime_core::{Container, CreateRequest, Error, ErrorKind, Result, Terminal as Place};
 
 use crate::args::{Command, Flag, Matches};
+use crate::cmd::device;
 use crate::cmd::launch::{self, Launch};
 use crate::fail::{Failure, Outcome};
 use crate::notify::Proxy;
@@ -25,6 +26,9 @@ const FLAGS: &[Flag] = &[
     launch::NO_PIVOT,
     launch::NO_NEW_KEYRING,
     launch::PRESERVE_FDS,
+    device::DEVICE,
+    device::CDI_SPEC_DIR,
+    device::GPU_CONFIG,
 ];
 
 pub(crate) const COMMAND: Command = Command {

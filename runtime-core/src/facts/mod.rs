@@ -2,6 +2,7 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
+pub mod nodes;
 pub mod resctrl;
 mod security;
 mod support;

@@ -7,9 +7,21 @@
 //! hooks and groups are then planned like those that config.json lists, and no device is added behind the back of the
 //! one who owns the cgroup's rules. Nothing here changes the host, and nothing here runs a program.
 
+mod apply;
 pub mod cdi;
+mod config;
 pub mod driver;
 mod elf;
 pub mod hooks;
 pub(crate) mod image;
+mod inject;
 mod loader;
+mod node;
+mod request;
+mod trust;
+
+pub use apply::Placed;
+pub use config::{AcceptEnv, CONFIG_FILE, GpuConfig};
+
+pub use inject::{Injected, InjectedDevice, inject};
+pub use request::{DeviceRequest, NVIDIA_GPU};

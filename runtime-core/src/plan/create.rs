@@ -14,6 +14,7 @@ use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{Plan, cgroup, delegation, devices, hooks, laws, net_devices};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
+use crate::gpu::Placed;
 use crate::gpu::hooks::GpuRequest;
 use crate::id::ContainerId;
 use crate::request::CgroupDriver;
@@ -41,6 +42,8 @@ pub struct PlanRequest {
     pub id: ContainerId,
     /// The bundle, an absolute path.
     pub bundle: PathBuf,
+    /// What of the configuration came from a request for devices.
+    pub placed: Placed,
     /// Who starts the program.
     pub start_by: StartBy,
     /// Which of the three standard descriptors the caller provides.
@@ -77,6 +80,7 @@ impl PlanRequest {
         Self {
             id,
             bundle: bundle.into(),
+            placed: Placed::default(),
             start_by: StartBy::Socket,
             stdio: [false; 3],
             console_socket: None,
@@ -101,6 +105,23 @@ impl Plan {
     /// # Errors
     /// InvalidSpec names the field that is wrong; Unsupported and Permission name what this host or caller lacks.
     pub fn create(loaded: &LoadedSpec, facts: &HostFacts, request: &PlanRequest) -> Result<Self> {
+        let placed = &request.placed;
+        let mut plan = Self::compile(loaded, facts, request)
+            .map_err(|error| error.with_field_named(|field| placed.name(field)))?;
+        for line in &mut plan.lines {
+            if let Some(name) = placed.name(&line.from) {
+                line.from = name;
+            }
+            if let super::Action::Parent(ParentStep::DeviceRules { rules }) = &mut line.action {
+                for (_, origin) in rules {
+                    *origin = placed.name(origin).unwrap_or_else(|| std::mem::take(origin));
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    fn compile(loaded: &LoadedSpec, facts: &HostFacts, request: &PlanRequest) -> Result<Self> {
         let mut warnings = loaded.warnings.clone();
         warnings.extend(check(loaded)?);
         facts.check_floor()?;
@@ -168,7 +189,7 @@ impl Plan {
 
         mounts.build(&mut schedule)?;
         if mounts.makes_dev() {
-            devices::fill(&mut schedule, spec, facts, &namespaces)?;
+            devices::fill(&mut schedule, spec, facts, &namespaces, &request.placed)?;
         }
         mounts.prepare_protection(&mut schedule)?;
         net_devices::move_in(&mut schedule, spec, request, &namespaces)?;
