@@ -7,9 +7,11 @@
 //! hooks and groups are then planned like those that config.json lists, and no device is added behind the back of the
 //! one who owns the cgroup's rules. Nothing here changes the host, and nothing here runs a program.
 
+mod answer;
 mod apply;
 pub mod cdi;
 mod config;
+pub mod driver;
 mod elf;
 pub mod hooks;
 pub(crate) mod image;
