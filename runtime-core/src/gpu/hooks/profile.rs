@@ -26,7 +26,8 @@ pub(super) fn restrict(image: &Image) -> Vec<Made> {
         .map(minor)
         .filter(|minor| *minor < u64::BITS)
         .fold(0u64, |mask, minor| mask | 1 << minor);
-    if mask == 0 {
+    // An image that cannot be written shows all GPUs to EGL, as without the hook; the device rules stay.
+    if mask == 0 || !image.may_write_in(DIRECTORY) {
         return Vec::new();
     }
     let content = format!(
