@@ -10,6 +10,7 @@
 mod sandbox;
 
 mod compat;
+mod generation;
 mod hostile;
 mod place;
 mod tree;
