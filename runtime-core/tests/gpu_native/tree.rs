@@ -90,6 +90,54 @@ fn left(place: &Place, hooks: NativeHooks, program: &str) -> Vec<String> {
     lines
 }
 
+/// The real program behind ours must find nothing to do; one that does something else is found out.
+#[test]
+fn verification_runs_both_and_tells_them_apart() {
+    let test = "verification_runs_both";
+    let Some(place) = place(test, Shape::Debian, Variant::Debian) else {
+        return;
+    };
+    let lazy = place.sandbox.dir().join("nvidia-cdi-hook");
+    fs::write(&lazy, "#!/bin/sh\nln -sf other /proc/self/cwd/tmp/link\n").unwrap();
+    fs::set_permissions(&lazy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut config = place.config(&["/bin/payload"]);
+    let hook = |path: &Path, target: &str| {
+        serde_json::json!({"createContainer": [{"path": path,
+            "args": ["x", "create-symlinks", "--link", format!("{target}::/tmp/link")]}]})
+    };
+    config["hooks"] = hook(&lazy, "other");
+    drop(place.create(&config, NativeHooks::Verify).unwrap());
+    place
+        .sandbox
+        .runtime()
+        .delete(&"one".parse().unwrap(), true)
+        .unwrap();
+    config["hooks"] = hook(&lazy, "wanted");
+    let error = place
+        .create(&config, NativeHooks::Verify)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("/tmp/link -> wanted") && error.contains("/tmp/link -> other"),
+        "{error}"
+    );
+    assert_eq!(place.sandbox.remains("one"), Vec::<PathBuf>::new());
+
+    let Some(real) = std::env::var("NVIDIA_CDI_HOOK").ok() else {
+        return eprintln!("SKIPPED {test}: NVIDIA_CDI_HOOK does not name the real program");
+    };
+    let mut config = place.gpu_config(&["/bin/payload"]);
+    for hook in config["hooks"]["createContainer"].as_array_mut().unwrap() {
+        hook["path"] = real.as_str().into();
+    }
+    drop(place.create(&config, NativeHooks::Verify).unwrap());
+    place
+        .sandbox
+        .runtime()
+        .delete(&"one".parse().unwrap(), true)
+        .unwrap();
+}
+
 fn stored(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fixtures/gpu")
