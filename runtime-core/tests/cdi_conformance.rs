@@ -101,7 +101,7 @@ fn difference(file: &Path, verdict: &Verdict, facts: &HostFacts) -> Option<Strin
         cdi_spec_dirs: vec![alone.0.clone()],
         ..DeviceRequest::default()
     };
-    let result = inject(&mut loaded, &request, facts);
+    let result = inject(&mut loaded, Path::new("/nowhere"), &request, facts);
     match (&result, verdict.injected) {
         (Err(_), Some(false)) => None,
         (Ok(_), Some(true)) => {

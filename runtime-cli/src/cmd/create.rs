@@ -23,6 +23,7 @@ const FLAGS: &[Flag] = &[
     device::DEVICE,
     device::CDI_SPEC_DIR,
     device::GPU_CONFIG,
+    device::NATIVE_HOOKS,
 ];
 
 pub(crate) const COMMAND: Command = Command {
@@ -49,5 +50,5 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
 
 fn prepare<'a>(session: &'a Session, matches: &Matches) -> Result<(&'a Runtime, CreateRequest)> {
     let runtime = session.runtime();
-    Ok((runtime, Launch::from(matches)?.request(session, true)?))
+    Ok((runtime, Launch::from(matches)?.request(session, matches, true)?))
 }

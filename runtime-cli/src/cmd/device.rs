@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use runtime_core::Result;
+use runtime_core::gpu::hooks::NativeHooks;
 use runtime_core::gpu::{CONFIG_FILE, DeviceRequest, GpuConfig};
+use runtime_core::{CreateRequest, Result};
 
 use crate::args::{Flag, Matches};
 use crate::session::absolute;
@@ -23,6 +24,27 @@ pub(crate) const GPU_CONFIG: Flag = Flag::option(
     "FILE",
     "who else may ask for devices (default: /etc/runtime/gpu.toml)",
 );
+pub(crate) const NATIVE_HOOKS: Flag = Flag::option(
+    "native-hooks",
+    "WHO",
+    "who does what the known hooks of NVIDIA's toolkit do: on (this program), off (theirs), verify (both, and compare)",
+)
+.choices(&["on", "off", "verify"]);
+
+/// The options of commands that make a container.
+pub(crate) fn set(matches: &Matches, request: &mut CreateRequest) -> Result<()> {
+    request.devices = self::request(matches)?;
+    request.gpu.native_hooks = matches.choice(
+        "native-hooks",
+        request.devices.config.native_hooks,
+        &[
+            ("on", NativeHooks::On),
+            ("off", NativeHooks::Off),
+            ("verify", NativeHooks::Verify),
+        ],
+    )?;
+    Ok(())
+}
 
 /// What the options ask for, with the configuration file.
 pub(crate) fn request(matches: &Matches) -> Result<DeviceRequest> {

@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 
-use runtime_core::gpu::DeviceRequest;
 use runtime_core::spec::LoadedSpec;
 use runtime_core::{ContainerId, CreateRequest, Error, ErrorKind, Result, Terminal};
 
@@ -67,7 +66,6 @@ pub(crate) struct Launch {
     pid_file: Option<PathBuf>,
     no_pivot: bool,
     no_new_keyring: bool,
-    devices: DeviceRequest,
 }
 
 impl Launch {
@@ -81,12 +79,16 @@ impl Launch {
             pid_file: matches.path("pid-file"),
             no_pivot: matches.has("no-pivot"),
             no_new_keyring: matches.has("no-new-keyring"),
-            devices: device::request(matches)?,
         })
     }
 
     /// The request. `detach`: this program does not stay with the container.
-    pub(crate) fn request(&self, session: &Session, detach: bool) -> Result<CreateRequest> {
+    pub(crate) fn request(
+        &self,
+        session: &Session,
+        matches: &Matches,
+        detach: bool,
+    ) -> Result<CreateRequest> {
         let inherited = session.take_inherited()?;
         let bundle = std::fs::canonicalize(&self.bundle).map_err(|error| {
             Error::os(format!("realpath({:?})", self.bundle), error).with_step("open the bundle")
@@ -109,7 +111,7 @@ impl Launch {
             ));
         }
         let mut request = CreateRequest::new(self.id.clone(), bundle, spec);
-        request.devices = self.devices.clone();
+        device::set(matches, &mut request)?;
         request.terminal = terminal;
         request.preserve_fds = inherited.descriptors;
         request.listen_fds = inherited.listen;

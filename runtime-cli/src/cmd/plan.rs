@@ -29,6 +29,7 @@ pub(crate) const COMMAND: Command = Command {
         device::DEVICE,
         device::CDI_SPEC_DIR,
         device::GPU_CONFIG,
+        device::NATIVE_HOOKS,
     ],
     run,
 };
@@ -51,7 +52,7 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
     } else {
         Terminal::None
     };
-    request.devices = device::request(matches)?;
+    device::set(matches, &mut request)?;
     request.no_pivot = matches.has("no-pivot");
     request.no_new_keyring = matches.has("no-new-keyring");
     // A plan needs no privilege, so it is made for a caller who has what the configuration asks for.

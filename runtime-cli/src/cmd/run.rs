@@ -29,6 +29,7 @@ const FLAGS: &[Flag] = &[
     device::DEVICE,
     device::CDI_SPEC_DIR,
     device::GPU_CONFIG,
+    device::NATIVE_HOOKS,
 ];
 
 pub(crate) const COMMAND: Command = Command {
@@ -71,7 +72,7 @@ fn starting(error: Error) -> Failure {
 
 fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Launch, CreateRequest)> {
     let launch = Launch::from(matches)?;
-    let request = launch.request(session, detach)?;
+    let request = launch.request(session, matches, detach)?;
     Ok((launch, request))
 }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::cdi::DEFAULT_DIRS;
+use super::driver::Roots;
+use super::hooks::NativeHooks;
 use super::trust;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,20 +40,46 @@ pub struct GpuConfig {
     pub accept_env: AcceptEnv,
     /// Whether mounts of /dev/null below /var/run/nvidia-container-devices are requests.
     pub accept_volume_mounts: bool,
+    /// Who does what the known hooks of NVIDIA's toolkit do.
+    pub native_hooks: NativeHooks,
+    /// Where the driver's files are: a whole root, or a directory with just `lib64` and `bin`. None: the usual places.
+    pub driver_root: Option<PathBuf>,
+    /// The directory that has the host's `dev`.
+    pub dev_root: PathBuf,
+    /// The host's procfs.
+    pub proc_root: PathBuf,
+    /// The host's sysfs.
+    pub sysfs_root: PathBuf,
 }
 
 impl Default for GpuConfig {
     fn default() -> Self {
+        let roots = Roots::default();
         Self {
             cdi_spec_dirs: DEFAULT_DIRS.iter().map(PathBuf::from).collect(),
             accept_annotations: false,
             accept_env: AcceptEnv::Never,
             accept_volume_mounts: false,
+            native_hooks: NativeHooks::On,
+            driver_root: roots.driver_root,
+            dev_root: roots.dev_root,
+            proc_root: roots.proc_root,
+            sysfs_root: roots.sysfs_root,
         }
     }
 }
 
 impl GpuConfig {
+    /// Where the driver is looked for.
+    pub fn roots(&self) -> Roots {
+        Roots {
+            driver_root: self.driver_root.clone(),
+            dev_root: self.dev_root.clone(),
+            proc_root: self.proc_root.clone(),
+            sysfs_root: self.sysfs_root.clone(),
+        }
+    }
+
     /// Reads a file; None where there is none.
     ///
     /// # Errors
@@ -85,11 +113,19 @@ impl GpuConfig {
 
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let config: Self = basic_toml::from_str(text).map_err(|error| error.to_string())?;
-        let relative = config.cdi_spec_dirs.iter().find(|dir| !dir.is_absolute());
-        match relative {
-            Some(dir) => Err(format!(
-                "cdi-spec-dirs: found {dir:?}, allowed are absolute paths"
-            )),
+        let places = [
+            ("dev-root", &config.dev_root),
+            ("proc-root", &config.proc_root),
+            ("sysfs-root", &config.sysfs_root),
+        ];
+        let mut paths = config
+            .cdi_spec_dirs
+            .iter()
+            .map(|dir| ("cdi-spec-dirs", dir))
+            .chain(config.driver_root.iter().map(|root| ("driver-root", root)))
+            .chain(places);
+        match paths.find(|(_, path)| !path.is_absolute()) {
+            Some((key, path)) => Err(format!("{key}: found {path:?}, allowed is an absolute path")),
             None => Ok(config),
         }
     }
@@ -119,7 +155,11 @@ mod tests {
             ("accept-enf = \"never\"", "accept-enf"),
             ("accept-env = \"sometimes\"", "sometimes"),
             ("accept-annotations = 1", "boolean"),
-            ("cdi-spec-dirs = [\"a\"]", "absolute"),
+            (
+                "cdi-spec-dirs = [\"a\"]",
+                "cdi-spec-dirs: found \"a\", allowed is an absolute path",
+            ),
+            ("driver-root = \"a\"", "driver-root"),
             ("accept-env", "line 1"),
         ] {
             let why = GpuConfig::parse(text).unwrap_err();

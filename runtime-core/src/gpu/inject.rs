@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
+use super::answer;
 use super::apply::{self, Manner, Placed};
 use super::cdi::spec::ContainerEdits;
 use super::cdi::{QualifiedName, Registry, Resolved, Source};
+use super::hooks::NativeHook;
 use super::request::{DeviceRequest, NVIDIA_GPU, VISIBLE, Wish, wishes};
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
@@ -32,6 +34,10 @@ pub struct Injected {
     pub devices: Vec<InjectedDevice>,
     /// Where the edits went.
     pub placed: Placed,
+    /// What is done in the container instead of hooks.
+    pub native: Vec<NativeHook>,
+    /// The driver's parameters, where another procfs than the host's was asked.
+    pub params: Option<String>,
     /// What the reader of the configuration should know.
     pub warnings: Vec<Warning>,
 }
@@ -41,15 +47,30 @@ pub struct Injected {
 /// # Errors
 /// InvalidArgument, InvalidSpec: a name that is none, or that nobody offers; a node that is missing, or another one than a
 /// file says. The configuration is then as before.
-pub fn inject(loaded: &mut LoadedSpec, request: &DeviceRequest, facts: &HostFacts) -> Result<Injected> {
+pub fn inject(
+    loaded: &mut LoadedSpec,
+    bundle: &Path,
+    request: &DeviceRequest,
+    facts: &HostFacts,
+) -> Result<Injected> {
     let wishes = wishes(&loaded.spec, request)?;
     if wishes.is_empty() {
         return Ok(Injected::default());
     }
     let registry = Registry::load(request.dirs());
     let wishes = unanswered(wishes, &loaded.spec, &registry);
-    let resolved = resolve(&wishes, &registry)?;
+    let mut resolved = Resolved::default();
     let mut injected = Injected::default();
+    let (filed, others): (Vec<Wish>, Vec<Wish>) = wishes
+        .iter()
+        .cloned()
+        .partition(|wish| registry.has_kind(wish.kind()));
+    resolved.edits.extend(by_files(&filed, &registry)?);
+    for answer in answer::by_driver(&others, &loaded.spec, bundle, request, &registry)? {
+        resolved.edits.extend(answer.edits);
+        injected.native.extend(answer.native);
+        injected.params = injected.params.or(answer.params);
+    }
     if resolved.edits.is_empty() {
         return Ok(injected);
     }
@@ -77,7 +98,8 @@ fn unanswered(wishes: Vec<Wish>, spec: &Spec, registry: &Registry) -> Vec<Wish> 
     wishes.into_iter().filter(|wish| !is_answered(wish)).collect()
 }
 
-fn resolve(wishes: &[Wish], registry: &Registry) -> Result<Resolved> {
+/// The answer of CDI files.
+fn by_files(wishes: &[Wish], registry: &Registry) -> Result<Vec<(Source, ContainerEdits)>> {
     let names: Vec<QualifiedName> = wishes.iter().filter_map(|wish| wish.device.clone()).collect();
     let by_field = |error: Error| match wishes {
         [wish, ..] => error.with_field(&wish.field),
@@ -87,7 +109,7 @@ fn resolve(wishes: &[Wish], registry: &Registry) -> Result<Resolved> {
     if wishes.iter().any(|wish| wish.device.is_none()) {
         resolved.edits.extend(driver_files(registry));
     }
-    Ok(resolved)
+    Ok(resolved.edits)
 }
 
 /// What all GPUs of NVIDIA's have in common, without a node: `NVIDIA_VISIBLE_DEVICES=none` asks for that.

@@ -7,6 +7,7 @@
 //! hooks and groups are then planned like those that config.json lists, and no device is added behind the back of the
 //! one who owns the cgroup's rules. Nothing here changes the host, and nothing here runs a program.
 
+mod answer;
 mod apply;
 pub mod cdi;
 mod config;
@@ -22,6 +23,5 @@ mod trust;
 
 pub use apply::Placed;
 pub use config::{AcceptEnv, CONFIG_FILE, GpuConfig};
-
 pub use inject::{Injected, InjectedDevice, inject};
 pub use request::{DeviceRequest, NVIDIA_GPU};

@@ -54,6 +54,11 @@ pub(super) struct Wish {
 }
 
 impl Wish {
+    /// Vendor and class of what is asked for.
+    pub(super) fn kind(&self) -> &str {
+        self.device.as_ref().map_or(NVIDIA_GPU, QualifiedName::kind)
+    }
+
     fn device(text: &str, field: &str) -> Result<Self> {
         let device = text.parse().map_err(|error: Error| error.with_field(field))?;
         Ok(Self {

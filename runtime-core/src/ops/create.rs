@@ -68,9 +68,9 @@ impl Runtime {
     /// As create, as far as the configuration alone can be at fault.
     pub fn plan(&self, request: &CreateRequest, facts: &HostFacts) -> Result<Plan> {
         let mut spec = request.spec.clone();
-        let injected = gpu::inject(&mut spec, &request.devices, facts)?;
+        let injected = gpu::inject(&mut spec, &request.bundle, &request.devices, facts)?;
         let mut asked = self.plan_request(request, facts, StartBy::Socket)?;
-        asked.placed = injected.placed;
+        asked.take(&injected);
         let mut plan = Plan::create(&spec, facts, &asked)?;
         plan.warnings.extend(injected.warnings);
         Ok(plan)
@@ -79,9 +79,9 @@ impl Runtime {
     fn make(&self, mut request: CreateRequest, start_by: StartBy) -> Result<Container> {
         let (facts, manager) = self.gather()?;
         request.bundle = real_bundle(&request.bundle)?;
-        let injected = gpu::inject(&mut request.spec, &request.devices, &facts)?;
+        let injected = gpu::inject(&mut request.spec, &request.bundle, &request.devices, &facts)?;
         let mut asked = self.plan_request(&request, &facts, start_by)?;
-        asked.placed = injected.placed;
+        asked.take(&injected);
         let mut plan = Plan::create(&request.spec, &facts, &asked)?;
         plan.warnings.extend(injected.warnings);
         let rootfs = check_rootfs(&request.spec, &request.bundle)?;

@@ -14,8 +14,8 @@ use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{Plan, cgroup, delegation, devices, hooks, laws, net_devices};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
-use crate::gpu::Placed;
 use crate::gpu::hooks::GpuRequest;
+use crate::gpu::{Injected, Placed};
 use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
@@ -95,6 +95,17 @@ impl PlanRequest {
             driver: CgroupDriver::Cgroupfs,
             rootless: false,
             gpu: GpuRequest::default(),
+        }
+    }
+}
+
+impl PlanRequest {
+    /// Takes over what a request for devices led to.
+    pub(crate) fn take(&mut self, injected: &Injected) {
+        self.placed = injected.placed.clone();
+        self.gpu.native.extend_from_slice(&injected.native);
+        if injected.params.is_some() {
+            self.gpu.params.clone_from(&injected.params);
         }
     }
 }
