@@ -126,7 +126,7 @@ impl GpuConfig {
             .chain(places);
         match paths.find(|(_, path)| !path.is_absolute()) {
             Some((key, path)) => Err(format!("{key}: found {path:?}, allowed is an absolute path")),
-            None => Ok(config),
+            None => Ok(config.clone()),
         }
     }
 }
