@@ -101,6 +101,19 @@ impl Image {
             .is_some_and(|place| Self::kind(&place) == Some(FileType::Symlink))
     }
 
+    /// Where the symbolic link at a path points.
+    pub(crate) fn read_link(&self, path: &str) -> Option<String> {
+        let place = self.place(path, false)?;
+        let target = rustix::fs::readlinkat(&place, "", Vec::new()).ok()?;
+        target.into_string().ok()
+    }
+
+    /// The permission bits of what a path leads to.
+    pub(crate) fn mode(&self, path: &str) -> Option<u32> {
+        let status = rustix::fs::fstat(self.place(path, true)?).ok()?;
+        Some(status.st_mode & 0o7777)
+    }
+
     /// A directory for looking into.
     pub(crate) fn open_directory(&self, path: &str) -> Option<Directory> {
         let place = self.place(path, true)?;

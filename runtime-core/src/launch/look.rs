@@ -7,14 +7,30 @@ use runtime_core_program::Writer;
 
 use super::Link;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::hooks::ImageWork;
+use crate::gpu::hooks::{Answer, ImageWork, Picture, compare};
 use crate::gpu::image::Image;
 use crate::lower::memfd;
 
-pub(super) fn answer(link: &Link, root: Option<OwnedFd>, work: &ImageWork) -> Result<()> {
+/// `seen` is what a look before has remembered.
+pub(super) fn answer(
+    link: &Link,
+    root: Option<OwnedFd>,
+    work: &ImageWork,
+    seen: &mut Option<Picture>,
+) -> Result<()> {
     let root = root.ok_or_else(|| Error::new(ErrorKind::Internal, "init did not lend its root"))?;
+    let made = match work.look(&Image::new(root)) {
+        Answer::Make(made) => made,
+        Answer::Remember(picture) => {
+            *seen = Some(picture);
+            return link.go(None);
+        }
+        Answer::Compare(picture) => {
+            compare(&seen.take().unwrap_or_default(), &picture)?;
+            return link.go(None);
+        }
+    };
     let mut writer = Writer::new();
-    let made = work.look(&Image::new(root));
     if made.is_empty() {
         return link.go(None);
     }

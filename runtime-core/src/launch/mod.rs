@@ -32,6 +32,7 @@ pub(crate) use words::failure;
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::ScopePlan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::hooks::Picture;
 use crate::lower::Descriptors;
 use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
 use crate::record::{ProcessIdentity, START_SOCKET};
@@ -116,6 +117,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) init: Option<Launched>,
     /// The root that init has lent and nobody has looked into yet.
     root: Option<OwnedFd>,
+    /// What was in the root when a hook was to be verified.
+    seen: Option<Picture>,
     /// A master that init sent and nobody has passed on yet.
     master: Option<OwnedFd>,
     /// Whether init has announced exec.
@@ -134,6 +137,7 @@ impl<'a> Launch<'a> {
             descriptors,
             init: None,
             root: None,
+            seen: None,
             master: None,
             starting: false,
         }
@@ -215,7 +219,10 @@ impl<'a> Launch<'a> {
             }
             ParentStep::Look { work } => {
                 let root = self.root.take();
-                look::answer(self.link()?, root, work)
+                let mut seen = self.seen.take();
+                let answered = look::answer(self.link()?, root, work, &mut seen);
+                self.seen = seen;
+                answered
             }
             ParentStep::MoveNetDevice { name, new_name } => {
                 net_device::move_in(self.init.as_ref().ok_or_else(no_init)?, name, new_name)

@@ -10,7 +10,7 @@ use super::create::{PlanRequest, text, texts};
 use super::schedule::{ParentStep, Schedule, Step};
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
-use crate::gpu::hooks::{NativeHook, NativeHooks, Work, steps_of};
+use crate::gpu::hooks::{ImageWork, NativeHook, NativeHooks, Work, steps_of};
 use crate::state::Status;
 
 /// The six kinds (config.md, POSIX-platform Hooks).
@@ -158,6 +158,7 @@ pub(super) fn container(
             if gpu.native_hooks == NativeHooks::On {
                 continue;
             }
+            look(schedule, ImageWork::Remember(native.clone()), &hook.field());
         }
         let step = step(
             &hook,
@@ -169,6 +170,9 @@ pub(super) fn container(
             Status::Creating,
         )?;
         schedule.init(step, hook.field());
+        if let Some(native) = native {
+            look(schedule, ImageWork::Compare(native), &hook.field());
+        }
     }
     Ok(())
 }
@@ -184,13 +188,16 @@ fn furnish(
     for work in steps_of(native, spec, params, field)? {
         match work {
             Work::Step(step) => schedule.init(step, field),
-            Work::Look(work) => {
-                schedule.init(Step::Extend {}, field);
-                schedule.parent(ParentStep::Look { work }, field);
-            }
+            Work::Look(work) => look(schedule, work, field),
         }
     }
     Ok(())
+}
+
+/// init lends its root, the parent looks into it.
+fn look(schedule: &mut Schedule, work: ImageWork, field: &str) {
+    schedule.init(Step::Extend {}, field);
+    schedule.parent(ParentStep::Look { work }, field);
 }
 
 /// startContainer: init runs them as the program's user. One without `env` gets the program's environment, as runc

@@ -9,14 +9,16 @@ mod arguments;
 mod profile;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod work;
 
 use oci_spec::runtime::Hook;
 use serde::{Deserialize, Serialize};
 
 pub use crate::gpu::loader::compat::{COMPAT_DIRECTORY, CudaCompat};
+pub(crate) use verify::{Picture, compare};
 pub use work::ImageWork;
-pub(crate) use work::{Work, steps_of};
+pub(crate) use work::{Answer, Work, steps_of};
 
 use crate::gpu::cdi::spec::CdiHook;
 

@@ -9,6 +9,11 @@ const ABOVE: &str = "/etc/nvidia";
 const DIRECTORY: &str = "/etc/nvidia/nvidia-application-profiles-rc.d";
 const FILE: &str = "10-container.conf";
 
+/// Where the profile lies.
+pub(super) fn path() -> String {
+    format!("{DIRECTORY}/{FILE}")
+}
+
 /// The profile for the GPUs whose nodes are in the container's /dev; nothing where there are none.
 pub(super) fn restrict(image: &Image) -> Vec<Made> {
     let Some(dev) = image.open_directory("/dev") else {
@@ -26,7 +31,8 @@ pub(super) fn restrict(image: &Image) -> Vec<Made> {
         .map(minor)
         .filter(|minor| *minor < u64::BITS)
         .fold(0u64, |mask, minor| mask | 1 << minor);
-    if mask == 0 {
+    // An image that cannot be written shows all GPUs to EGL, as without the hook; the device rules stay.
+    if mask == 0 || !image.may_write_in(DIRECTORY) {
         return Vec::new();
     }
     let content = format!(
@@ -41,7 +47,7 @@ pub(super) fn restrict(image: &Image) -> Vec<Made> {
         directory(ABOVE),
         directory(DIRECTORY),
         Made::File {
-            path: format!("{DIRECTORY}/{FILE}"),
+            path: path(),
             content: content.into_bytes(),
             mode: 0o444,
         },

@@ -4,6 +4,7 @@ use oci_spec::runtime::Spec;
 use runtime_core_program::Text;
 use serde::Serialize;
 
+use super::verify::{self, Picture};
 use super::{CudaCompat, NativeHook, changed_params, profile};
 use crate::error::{Error, Result};
 use crate::gpu::image::Image;
@@ -26,6 +27,20 @@ pub enum ImageWork {
     CudaCompat(CudaCompat),
     /// Which GPUs the container has.
     ApplicationProfile,
+    /// What is there of this before the program that does the same runs.
+    Remember(NativeHook),
+    /// Whether the program changed something of it.
+    Compare(NativeHook),
+}
+
+/// What a look into the image says.
+pub(crate) enum Answer {
+    /// This has to be made.
+    Make(Vec<Made>),
+    /// This is there.
+    Remember(Picture),
+    /// This is there now.
+    Compare(Picture),
 }
 
 /// One operation in the schedule.
@@ -92,12 +107,14 @@ fn destinations(spec: &Spec) -> Vec<String> {
 }
 
 impl ImageWork {
-    /// What has to be made, after a look into the image.
-    pub(crate) fn look(&self, image: &Image) -> Vec<Made> {
+    /// What a look into the image says.
+    pub(crate) fn look(&self, image: &Image) -> Answer {
         match self {
-            Self::LoaderCache { folders, mounted } => update::update(image, folders, mounted),
-            Self::CudaCompat(wanted) => compat::enable(image, wanted),
-            Self::ApplicationProfile => profile::restrict(image),
+            Self::LoaderCache { folders, mounted } => Answer::Make(update::update(image, folders, mounted)),
+            Self::CudaCompat(wanted) => Answer::Make(compat::enable(image, wanted)),
+            Self::ApplicationProfile => Answer::Make(profile::restrict(image)),
+            Self::Remember(hook) => Answer::Remember(verify::picture(image, hook)),
+            Self::Compare(hook) => Answer::Compare(verify::picture(image, hook)),
         }
     }
 
@@ -107,6 +124,8 @@ impl ImageWork {
             Self::LoaderCache { folders, .. } => format!("loader cache for {}", folders.join(", ")),
             Self::CudaCompat(wanted) => format!("CUDA compatibility libraries in {}", wanted.directory),
             Self::ApplicationProfile => "GPU nodes for the application profile".to_owned(),
+            Self::Remember(_) => "what the hook should find".to_owned(),
+            Self::Compare(_) => "what the hook changed".to_owned(),
         }
     }
 }

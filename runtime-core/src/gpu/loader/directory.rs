@@ -44,6 +44,7 @@ pub(crate) fn scan(image: &Image, directory: &str, only: Option<&[String]>) -> V
                 name: name.clone(),
                 kind: FileType::RegularFile,
             })
+            .chain(links_to(image, directory, names))
             .collect(),
         None => image
             .open_directory(directory)
@@ -62,6 +63,18 @@ pub(crate) fn scan(image: &Image, directory: &str, only: Option<&[String]>) -> V
         }
     }
     found
+}
+
+/// The links of a directory that have the beginning of one of these names: those that were made for them.
+fn links_to(image: &Image, directory: &str, names: &[String]) -> Vec<Name> {
+    let base = |name: &str| name.split_once(".so").map(|(base, _)| base.to_owned());
+    let bases: Vec<_> = names.iter().filter_map(|name| base(name)).collect();
+    let entries = image.open_directory(directory);
+    let mut entries = entries.map(|directory| directory.names()).unwrap_or_default();
+    entries.retain(|entry| {
+        entry.kind == FileType::Symlink && base(&entry.name).is_some_and(|base| bases.contains(&base))
+    });
+    entries
 }
 
 fn look_at(image: &Image, directory: &str, entry: &Name) -> Option<Found> {

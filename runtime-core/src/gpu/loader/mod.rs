@@ -4,6 +4,6 @@ pub(crate) mod cache;
 #[cfg(test)]
 mod cache_tests;
 pub(crate) mod compat;
-mod conf;
+pub(crate) mod conf;
 mod directory;
 pub(crate) mod update;
