@@ -18,10 +18,12 @@ pub(crate) mod image;
 mod inject;
 mod loader;
 mod node;
+mod offers;
 mod request;
 mod trust;
 
 pub use apply::Placed;
 pub use config::{AcceptEnv, CONFIG_FILE, GpuConfig};
 pub use inject::{Injected, InjectedDevice, inject};
+pub use offers::{Offer, Offers, generate, offers};
 pub use request::{DeviceRequest, NVIDIA_GPU};

@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
 
 use super::name::QualifiedName;
 use super::parse::{MAX_FILE_BYTES, parse_text};
@@ -36,7 +37,7 @@ pub struct CdiFile {
 }
 
 /// A file or directory that does not count, or not wholly.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileFault {
     /// Its path.
     pub path: PathBuf,

@@ -198,8 +198,11 @@ fn information(folder: &Path) -> Vec<Information> {
         .collect()
 }
 
+/// Symbolic links to nodes: target and path.
+type DriLinks = Vec<(String, String)>;
+
 /// The nodes of the Direct Rendering Manager of a PCI device, and the links to them.
-pub(super) fn dri(roots: &Roots, address: &str) -> Result<(Vec<Node>, Vec<(String, String)>)> {
+pub(super) fn dri(roots: &Roots, address: &str) -> Result<(Vec<Node>, DriLinks)> {
     let folder = roots.sysfs_root.join(format!("bus/pci/devices/{address}/drm"));
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
