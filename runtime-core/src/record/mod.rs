@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::InjectedDevice;
 use crate::id::ContainerId;
 use crate::plan::PlannedHook;
 use crate::resctrl::RdtRecord;
@@ -63,6 +64,9 @@ pub(crate) struct Record {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The user id whose container it is.
     pub(crate) owner: u32,
+    /// The devices of vendors that it was asked to get; what they changed is in the saved configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) devices: Vec<InjectedDevice>,
     /// Whether the end of init ends all processes of the container.
     pub(crate) own_pid_namespace: bool,
     pub(crate) cgroup: Option<CgroupRecord>,
@@ -341,6 +345,7 @@ impl Record {
             created: time::to_the_nanosecond(SystemTime::now()),
             annotations: BTreeMap::new(),
             owner: rustix::process::geteuid().as_raw(),
+            devices: Vec::new(),
             own_pid_namespace: true,
             cgroup: None,
             cgroup_made: false,
