@@ -63,6 +63,65 @@ impl DeviceRules {
     }
 }
 
+/// `DevicePolicy=` and `DeviceAllow=` as a manager tells them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceList {
+    policy: String,
+    allow: BTreeMap<String, String>,
+}
+
+impl DeviceList {
+    /// Out of the values of both properties; None, where they are of other types.
+    pub(super) fn of(values: &[Value]) -> Option<Self> {
+        let [Value::Text(policy), Value::Array(_, entries)] = values else {
+            return None;
+        };
+        let mut allow: BTreeMap<String, String> = BTreeMap::new();
+        for entry in entries {
+            let Value::Struct(parts) = entry else { return None };
+            let [Value::Text(path), Value::Text(access)] = parts.as_slice() else {
+                return None;
+            };
+            let known = allow.entry(path.clone()).or_default();
+            let mut letters: Vec<char> = known.chars().chain(access.chars()).collect();
+            letters.sort_unstable();
+            letters.dedup();
+            *known = letters.into_iter().collect();
+        }
+        Some(Self {
+            policy: policy.clone(),
+            allow,
+        })
+    }
+
+    /// The first difference to the properties of [`device_properties`].
+    pub(crate) fn difference(&self, wanted: &[Property]) -> Option<String> {
+        let values: Vec<Value> = wanted.iter().map(|property| property.value.clone()).collect();
+        let wanted = Self::of(&values)?;
+        if self.policy != wanted.policy {
+            return Some(format!(
+                "DevicePolicy is {:?}, and should be {:?}",
+                self.policy, wanted.policy
+            ));
+        }
+        let all = wanted.allow.keys().chain(self.allow.keys());
+        let mut differing = all.filter(|path| self.allow.get(*path) != wanted.allow.get(*path));
+        differing.next().map(|path| {
+            let shown = |list: &Self| {
+                list.allow
+                    .get(path)
+                    .cloned()
+                    .unwrap_or_else(|| "nothing".to_owned())
+            };
+            format!(
+                "DeviceAllow has {} for {path}, and should have {}",
+                shown(self),
+                shown(&wanted)
+            )
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +156,32 @@ mod tests {
         ] {
             assert!(properties[1].contains(part), "{part}: {}", properties[1]);
         }
+    }
+
+    #[test]
+    fn the_first_difference_of_a_unit_is_named() {
+        let properties = |rules: &str| {
+            let rules: Vec<oci_spec::runtime::LinuxDeviceCgroup> = serde_json::from_str(rules).unwrap();
+            device_properties(&device_rules(&rules, &[]).unwrap())
+        };
+        let told = |properties: &[Property]| {
+            let values: Vec<Value> = properties.iter().map(|property| property.value.clone()).collect();
+            DeviceList::of(&values).unwrap()
+        };
+        let wanted = properties(r#"[{"allow":true,"type":"c","major":195,"minor":0,"access":"rw"}]"#);
+        let shorter = properties("[]");
+        let open = properties(r#"[{"allow":true,"access":"rwm"}]"#);
+        assert_eq!(told(&wanted).difference(&wanted), None);
+        assert_eq!(
+            told(&shorter).difference(&wanted).unwrap(),
+            "DeviceAllow has nothing for /dev/char/195:0, and should have rw"
+        );
+        assert!(
+            told(&open)
+                .difference(&wanted)
+                .unwrap()
+                .contains("DevicePolicy is \"auto\"")
+        );
     }
 
     #[test]

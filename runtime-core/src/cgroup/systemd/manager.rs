@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 
+use super::device_list::DeviceList;
 use super::unit::Scope;
 use super::{Property, ScopePlan, not_running};
 use crate::cgroup::path::Directory;
@@ -204,6 +205,35 @@ impl Manager {
 
     fn method(&self, member: &str) -> Message {
         Message::call(SERVICE, OBJECT, MANAGER, member)
+    }
+
+    /// What a scope allows of devices.
+    ///
+    /// # Errors
+    /// System, where there is no such unit or no answer.
+    pub(crate) fn device_list(&mut self, unit: &str) -> Result<DeviceList> {
+        let asked = self
+            .on_unit("GetUnit", unit)
+            .map_err(|failure| failure.into_error(&format!("GetUnit({unit:?})")))?;
+        let Some(Value::Path(path)) = asked.body.into_iter().next() else {
+            return Err(odd_answer("GetUnit", "no path"));
+        };
+        let mut values = Vec::new();
+        for name in ["DevicePolicy", "DeviceAllow"] {
+            let call = Message::call(SERVICE, &path, "org.freedesktop.DBus.Properties", "Get").with(vec![
+                Value::text("org.freedesktop.systemd1.Scope"),
+                Value::text(name),
+            ]);
+            let reply = self
+                .connection
+                .call(call, self.deadline)
+                .map_err(|failure| failure.into_error(&format!("Get({name:?}) of {unit:?}")))?;
+            match reply.body.into_iter().next() {
+                Some(Value::Variant(value)) => values.push(*value),
+                _ => return Err(odd_answer(name, "nothing")),
+            }
+        }
+        DeviceList::of(&values).ok_or_else(|| odd_answer("DeviceAllow", "another type"))
     }
 
     fn property(&mut self, name: &str) -> Result<String> {
