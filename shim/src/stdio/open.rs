@@ -195,20 +195,23 @@ fn existing(path: &str) -> Result<Sink, Status> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
         return open_path(path, OFlags::WRONLY | OFlags::APPEND).map(Sink::File);
     }
-    wait_for_reader(path)?;
+    // Held until the other one is open: a reader that once saw a writer go takes that for the end.
+    let first = wait_for_reader(path)?;
     // Both ways: it must stay whole when the client goes, and another one may come.
-    open_path(path, OFlags::RDWR | OFlags::NONBLOCK).map(Sink::Pipe)
+    let both = open_path(path, OFlags::RDWR | OFlags::NONBLOCK).map(Sink::Pipe);
+    drop(first);
+    both
 }
 
 /// The client that made a fifo opens it a moment before or after its request. What is written and closed before that is
 /// lost, so it is waited for; the kernel offers nothing to wait with but an open that cannot be given up.
-fn wait_for_reader(path: &str) -> Result<(), Status> {
+fn wait_for_reader(path: &str) -> Result<OwnedFd, Status> {
     let deadline = Instant::now() + READER_PATIENCE;
     let mut pause = Duration::from_micros(200);
     loop {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(_) => return Ok(()),
+            Ok(fd) => return Ok(fd),
             Err(Errno::NXIO) if Instant::now() < deadline => {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(10));
