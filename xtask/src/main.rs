@@ -19,6 +19,7 @@ mod checks;
 mod compare;
 mod demo;
 mod host;
+mod install;
 mod licences;
 mod soak;
 mod spdx;
@@ -44,6 +45,8 @@ usage: cargo xtask COMMAND
   soak [OPTIONS]             thousands of containers and execs; fails when anything is left of them
     --rounds N               containers, and as many execs (default 10000)
     --runtime PATH           the runtime to try instead of this workspace's release build
+  install [--to DIR]         build the runtime and the containerd shim for use, and install them (default
+                             /usr/local/bin)
   setup                      only install the Debian packages that the others need
   help                       this text
 ";
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => compare::run(options),
         ["soak", options @ ..] => soak::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
+        ["install", options @ ..] => install::run(options),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
         ["help" | "--help" | "-h"] | [] => {
             print!("{USAGE}");

@@ -27,15 +27,27 @@ impl Server {
     /// Begins to copy.
     pub(crate) fn adopt(&mut self, opened: Opened) -> ProgramIo {
         ProgramIo {
-            keeper: opened.keeper,
+            waiting: opened.input,
             terminal: opened.terminal,
             logger: opened.logger,
-            input: opened.input.and_then(|stream| self.add_stream(stream)),
             outputs: opened
                 .outputs
                 .into_iter()
                 .filter_map(|stream| self.add_stream(stream))
                 .collect(),
+            ..ProgramIo::default()
+        }
+    }
+
+    /// Begins to read standard input.
+    pub(crate) fn begin_input(&mut self, io: &mut ProgramIo) {
+        let Some(input) = io.waiting.take() else { return };
+        match input.open(!io.closed) {
+            Ok((stream, keeper)) => {
+                io.keeper = keeper;
+                io.input = self.add_stream(stream);
+            }
+            Err(status) => self.log.error(status.message),
         }
     }
 
@@ -92,6 +104,7 @@ impl Server {
     /// The program has ended: nobody reads its input any more. Of its output everything is still to come.
     pub(crate) fn program_ended(&mut self, io: &mut ProgramIo) {
         io.keeper = None;
+        io.waiting = None;
         if let Some(token) = io.input.take() {
             self.drop_stream(token);
         }

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 
 pub(crate) use logger::Logger;
-pub(crate) use open::{Opened, Owner, open};
+pub(crate) use open::{Input, Opened, Owner, open};
 pub(crate) use stream::{Stream, Wait};
 
 use crate::ttrpc::Status;

@@ -31,12 +31,10 @@ pub(crate) struct Owner<'a> {
 pub(crate) struct Opened {
     /// The program's ends; of a program with a terminal none.
     pub(crate) stdio: Stdio,
-    /// From the client's fifo to the program.
-    pub(crate) input: Option<Stream>,
+    /// From the client's fifo to the program; opened when the program is started.
+    pub(crate) input: Option<Input>,
     /// From the program to where its output goes.
     pub(crate) outputs: Vec<Stream>,
-    /// Keeps the fifo of standard input from ending when no client has it open; closed by CloseIO.
-    pub(crate) keeper: Option<OwnedFd>,
     pub(crate) logger: Option<Logger>,
     /// The master of the terminal, for its size.
     pub(crate) terminal: Option<OwnedFd>,
@@ -46,8 +44,30 @@ pub(crate) struct Opened {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    input: Option<OwnedFd>,
+    input: Option<String>,
     output: Option<Sink>,
+}
+
+/// Standard input before the program is started.
+///
+/// A client that has nothing more to send says so by CloseIO, but only once it has heard that the task is there (ctr 1.6
+/// forgets it otherwise). As long as nobody reads, it cannot come to the end of what it sends.
+#[derive(Debug)]
+pub(crate) struct Input {
+    path: String,
+    sink: OwnedFd,
+}
+
+impl Input {
+    /// Opens the fifo: the stream, and what keeps it from ending when no client has it open.
+    pub(crate) fn open(self, keep: bool) -> Result<(Stream, Option<OwnedFd>), Status> {
+        let open =
+            |flags| open_path(&self.path, flags | OFlags::NONBLOCK).map_err(|status| status.context("stdin"));
+        let reader = open(OFlags::RDONLY)?;
+        // Behind the reader: a fifo without one cannot be opened for writing.
+        let keeper = keep.then(|| open(OFlags::WRONLY)).transpose()?;
+        Ok((Stream::new(reader, Sink::Pipe(self.sink)), keeper))
+    }
 }
 
 /// Opens the ends.
@@ -56,17 +76,10 @@ struct Waiting {
 /// What is missing, with its name.
 pub(crate) fn open(names: &Names, owner: Owner<'_>) -> Result<Opened, Status> {
     let mut opened = Opened::default();
-    let input = if names.stdin.is_empty() {
-        None
-    } else {
-        let reader =
-            open_path(&names.stdin, OFlags::RDONLY | OFlags::NONBLOCK).map_err(|s| s.context("stdin"))?;
-        // Behind the reader: a fifo without one cannot be opened for writing.
-        let keeper =
-            open_path(&names.stdin, OFlags::WRONLY | OFlags::NONBLOCK).map_err(|s| s.context("stdin"))?;
-        opened.keeper = Some(keeper);
-        Some(reader)
-    };
+    let input = (!names.stdin.is_empty()).then(|| names.stdin.clone());
+    if let Some(path) = &input {
+        rustix::fs::stat(path).map_err(|errno| Status::os(format!("stdin: stat({path:?})"), errno))?;
+    }
     let target = Target::parse(&names.stdout)?;
     if names.terminal {
         opened.waiting.input = input;
@@ -75,10 +88,10 @@ pub(crate) fn open(names: &Names, owner: Owner<'_>) -> Result<Opened, Status> {
     }
     opened.stdio.input = Some(match input {
         None => null(OFlags::RDONLY)?,
-        Some(reader) => {
-            let (theirs, ours) = owned_pipe(owner)?;
-            never_wait(&ours)?;
-            opened.input = Some(Stream::new(reader, Sink::Pipe(ours)));
+        Some(path) => {
+            let (theirs, sink) = owned_pipe(owner)?;
+            never_wait(&sink)?;
+            opened.input = Some(Input { path, sink });
             theirs
         }
     });
@@ -150,8 +163,9 @@ impl Opened {
     /// Joins the master of the program's terminal with the ends.
     pub(crate) fn attach(&mut self, master: OwnedFd) -> Result<(), Status> {
         never_wait(&master)?;
-        if let Some(reader) = self.waiting.input.take() {
-            self.input = Some(Stream::new(reader, Sink::Pipe(share(&master)?)));
+        if let Some(path) = self.waiting.input.take() {
+            let sink = share(&master)?;
+            self.input = Some(Input { path, sink });
         }
         // Somebody must read, or the program would wait for room.
         let sink = match self.waiting.output.take() {

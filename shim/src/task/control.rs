@@ -130,6 +130,7 @@ impl Server {
     pub(crate) fn close_io(&mut self, request: &CloseIoRequest) -> Outcome {
         let program = self.task(&request.id)?.program(&request.exec_id)?;
         if request.stdin {
+            program.io.closed = true;
             program.io.keeper = None;
         }
         done()

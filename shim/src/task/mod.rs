@@ -22,7 +22,7 @@ use runtime_core::{Container, ContainerId, Events, Executed, Runtime};
 use crate::poller::Token;
 use crate::proto::types::Timestamp;
 use crate::server::Caller;
-use crate::stdio::{Logger, Names};
+use crate::stdio::{Input, Logger, Names};
 use crate::ttrpc::Status;
 
 /// What a method gives: the answer, or None where it comes later.
@@ -70,6 +70,10 @@ pub(crate) struct Program {
 /// What is held of a program's input and output.
 #[derive(Debug, Default)]
 pub(crate) struct ProgramIo {
+    /// Standard input, before the program is started.
+    pub(crate) waiting: Option<Input>,
+    /// CloseIO was called.
+    pub(crate) closed: bool,
     /// Keeps standard input from ending.
     pub(crate) keeper: Option<OwnedFd>,
     pub(crate) terminal: Option<OwnedFd>,

@@ -48,6 +48,9 @@ impl Server {
         }
         task.init.phase = Phase::Starting;
         let (runtime, container_id) = (task.runtime.clone(), task.id.clone());
+        let mut io = std::mem::take(&mut task.init.io);
+        self.begin_input(&mut io);
+        self.task(id)?.init.io = io;
         self.ignore_events(id);
         let id = id.to_owned();
         let job = move || -> Result<(), Status> {
@@ -137,7 +140,10 @@ impl Server {
                 return Err(status);
             }
         };
-        let io = self.adopt(opened);
+        let mut io = self.adopt(opened);
+        let exec = self.tasks.get(id).and_then(|task| task.execs.get(exec_id));
+        io.closed = exec.is_some_and(|exec| exec.program.io.closed);
+        self.begin_input(&mut io);
         let pid = executed.pid().cast_unsigned();
         if let Some(exec) = self
             .tasks
