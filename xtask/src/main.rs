@@ -20,6 +20,7 @@ mod checks;
 mod compare;
 mod demo;
 mod host;
+mod install;
 mod licences;
 mod soak;
 mod spdx;
@@ -57,6 +58,8 @@ usage: cargo xtask COMMAND
     --cgroup v2|hybrid       cgroup v2 alone (Debian 13, default), or with controllers of v1 (Debian 12)
     --share DIR              one more folder of this host, read-only at its own path
     --time-limit SECONDS     for the command (default 3600) or for the tests of each user (default 2400)
+  install [--to DIR]         build the runtime and the containerd shim for use, and install them (default
+                             /usr/local/bin)
   setup                      only install the Debian packages that the others need
   help                       this text
 ";
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => compare::run(options),
         ["soak", options @ ..] => soak::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
+        ["install", options @ ..] => install::run(options),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
         ["help" | "--help" | "-h"] | [] => {
             print!("{USAGE}");
