@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod error;
 pub mod facts;
 pub mod features;
+pub mod gpu;
 mod id;
 mod init_image;
 mod launch;

@@ -3,9 +3,11 @@
 pub(crate) mod completion;
 mod create;
 mod delete;
+mod device;
 mod events;
 mod exec;
 mod features;
+mod gpu;
 mod info;
 mod install_init;
 mod kill;
@@ -43,6 +45,7 @@ pub(crate) const ALL: &[&Command] = &[
     &events::COMMAND,
     &exec::COMMAND,
     &features::COMMAND,
+    &gpu::COMMAND,
     &info::INFO,
     &install_init::COMMAND,
     &kill::COMMAND,

@@ -212,6 +212,20 @@ steps! {
     /// Make the container's root (its top mount only) read-only.
     32 ReadOnlyRoot {}
 
+    /// Make a symbolic link in the root in the place of what is at the path; a directory there is an error. The same link
+    /// stays as it is.
+    33 ReplaceLink { target: Str, path: Str }
+    /// Write a file of this mode beside the path in the root, and put it in the place of what is there by rename(2).
+    34 WriteFile { path: Str, content: Blob, mode: U32 }
+    /// Cover the regular file at the path in the root by a read-only one of init's own that has this content. Where
+    /// nothing is there, nothing is covered.
+    35 CoverFile { path: Str, content: Blob, mode: U32 }
+    /// chmod(2) of what is at the path in the root. A missing path, or one that may not be changed, is fine.
+    36 SetMode { path: Str, mode: U32 }
+    /// Say Wanted with the root's descriptor, wait for Go; where a program travels with it, run its steps, which may be
+    /// MakeDir, ReplaceLink, WriteFile and SetMode only.
+    37 Extend {}
+
     // ---- changing the root ----
 
     /// pivot_root(2) into the root, unmount the old one, chdir to `/`.

@@ -5,6 +5,7 @@
 mod create;
 mod delete;
 mod events;
+mod examine;
 mod exec;
 mod kill;
 mod processes;

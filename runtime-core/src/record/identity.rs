@@ -48,7 +48,9 @@ impl ProcessIdentity {
         };
         let fd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) => fd,
-            Err(Errno::SRCH) => return Ok(None),
+            // While a process group or session still has the number of an ended process, kernels before 6.16 answer
+            // EINVAL, as they do for a thread (ENOENT since then): no process has this pid.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(Error::os(format!("pidfd_open({})", self.pid), errno)),
         };
         Ok(self.is_alive()?.then_some(fd))

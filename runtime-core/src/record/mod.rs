@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::InjectedDevice;
 use crate::id::ContainerId;
 use crate::plan::PlannedHook;
 use crate::resctrl::RdtRecord;
@@ -63,6 +64,9 @@ pub(crate) struct Record {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The user id whose container it is.
     pub(crate) owner: u32,
+    /// The devices of vendors that it was asked to get; what they changed is in the saved configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) devices: Vec<InjectedDevice>,
     /// Whether the end of init ends all processes of the container.
     pub(crate) own_pid_namespace: bool,
     pub(crate) cgroup: Option<CgroupRecord>,
@@ -151,10 +155,11 @@ impl StateDir {
         .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
             .map_err(|errno| Error::os(format!("flock({:?}, LOCK_EX)", self.path), errno))?;
+        let lock = Lock(fd);
         if !self.is_in_place()? {
             return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
         }
-        Ok(Lock(fd))
+        Ok(lock)
     }
 
     /// Whether the path still leads to this directory. The open descriptor keeps its number from being used again.
@@ -291,7 +296,16 @@ struct Version {
 
 /// Keeps other operations on the container out until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lock(#[allow(dead_code, reason = "held for its drop")] OwnedFd);
+pub(crate) struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    /// Closing is not enough: a child that another thread starts meanwhile has the descriptor, too, until it executes its
+    /// program, and one that is made in a frozen cgroup does so when the cgroup is thawed, which takes the lock.
+    fn drop(&mut self) {
+        // Fails only for what is no lock.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// Makes the state directory, 0700, and what is missing above it.
 fn make_root(root: &Path) -> Result<()> {
@@ -331,6 +345,7 @@ impl Record {
             created: time::to_the_nanosecond(SystemTime::now()),
             annotations: BTreeMap::new(),
             owner: rustix::process::geteuid().as_raw(),
+            devices: Vec::new(),
             own_pid_namespace: true,
             cgroup: None,
             cgroup_made: false,
