@@ -6,6 +6,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use runtime_core::{Error, ErrorKind, Result};
+use rustix::fs::OFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 /// The first descriptor after standard error.
@@ -59,6 +60,31 @@ impl Inherited {
             listen_names,
         })
     }
+}
+
+/// Takes over a descriptor that the caller passed on and that somebody is to be told something by: with the number closed,
+/// who reads it sees its end when what comes back is closed.
+///
+/// # Errors
+/// It is not open, or not for writing.
+pub(crate) fn take_writable(number: i32) -> Result<OwnedFd> {
+    let wrong = |why: String| {
+        let message = format!("invalid --status-fd argument {number}: {why}");
+        Error::new(ErrorKind::InvalidArgument, message)
+    };
+    let ourselves = pidfd_open(getpid(), PidfdFlags::empty())
+        .map_err(|errno| Error::os(format!("pidfd_open({})", getpid()), errno))?;
+    if ourselves.as_raw_fd() == number {
+        return Err(wrong("the descriptor is not open".to_owned()));
+    }
+    let fd = pidfd_getfd(&ourselves, number, PidfdGetfdFlags::empty())
+        .map_err(|errno| wrong(runtime_core::error::strerror(errno.raw_os_error())))?;
+    let flags = rustix::fs::fcntl_getfl(&fd).map_err(|errno| Error::os("fcntl(F_GETFL)", errno))?;
+    if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+        return Err(wrong("not writable".to_owned()));
+    }
+    nix::unistd::close(number).map_err(|errno| Error::os(format!("close({number})"), errno))?;
+    Ok(fd)
 }
 
 /// How many sockets the environment announces to us: none when it speaks to another process.

@@ -2,6 +2,8 @@
 //!
 //! Nothing here is looked up or opened; descriptors that the caller hands over are owned.
 
+mod criu;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use oci_spec::runtime::{LinuxResources, Process};
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::spec::LoadedSpec;
+
+pub use criu::{CheckpointRequest, CriuOptions, ManageCgroups, NetworkLock, RestoreRequest};
 
 /// How cgroups are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,9 @@
 //! The commands and the way to them. A new command is a file here and a line in [`ALL`].
 
+mod checkpoint;
 pub(crate) mod completion;
 mod create;
+mod criu;
 mod delete;
 mod events;
 mod exec;
@@ -15,6 +17,7 @@ mod man;
 mod pause;
 mod plan;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod select;
@@ -36,6 +39,7 @@ use crate::session::{GLOBALS, Session};
 
 /// Every command, in the order of the help.
 pub(crate) const ALL: &[&Command] = &[
+    &checkpoint::COMMAND,
     &completion::COMMAND,
     &create::COMMAND,
     &delete::COMMAND,
@@ -51,6 +55,7 @@ pub(crate) const ALL: &[&Command] = &[
     &pause::COMMAND,
     &plan::COMMAND,
     &ps::COMMAND,
+    &restore::COMMAND,
     &resume::COMMAND,
     &run::COMMAND,
     &spec::COMMAND,
