@@ -4,11 +4,16 @@ use std::path::Path;
 
 use runtime_core::{CheckpointRequest, Error, ErrorKind, Result};
 
-use crate::args::{Command, Flag, Matches, bad_value};
+use crate::args::{Command, Flag, Matches};
 use crate::cmd::criu;
 use crate::fail::Outcome;
-use crate::inherited;
 use crate::session::Session;
+
+pub(crate) const STATUS_FD: Flag = Flag::option(
+    "status-fd",
+    "N",
+    "descriptor that gets a zero byte once memory is served, with --lazy-pages",
+);
 
 const FLAGS: &[Flag] = &[
     criu::IMAGE_PATH,
@@ -28,11 +33,7 @@ const FLAGS: &[Flag] = &[
     criu::EXT_UNIX_SK,
     criu::SHELL_JOB,
     criu::LAZY_PAGES,
-    Flag::option(
-        "status-fd",
-        "N",
-        "descriptor that gets a zero byte once memory is served, with --lazy-pages",
-    ),
+    STATUS_FD,
     Flag::option(
         "page-server",
         "ADDRESS:PORT",
@@ -66,7 +67,7 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(session: &Session, matches: &Matches) -> Outcome {
     let id = matches.id()?;
-    let request = request(matches)?;
+    let request = request(session, matches)?;
     let stays = request.leave_running || request.pre_dump;
     session.container(&id)?.checkpoint(request)?;
     if !stays {
@@ -83,7 +84,7 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
     Ok(0)
 }
 
-fn request(matches: &Matches) -> Result<CheckpointRequest> {
+fn request(session: &Session, matches: &Matches) -> Result<CheckpointRequest> {
     let options = criu::options(matches)?;
     let mut request = CheckpointRequest::new(&options.image);
     request.criu = options;
@@ -97,17 +98,10 @@ fn request(matches: &Matches) -> Result<CheckpointRequest> {
     request.tcp_skip_in_flight = matches.has("tcp-skip-in-flight");
     request.link_remap = matches.has("link-remap");
     request.page_server = matches.text("page-server")?.map(criu::page_server).transpose()?;
-    let status = matches.value("status-fd").filter(|value| *value != "-1");
-    if let Some(value) = status {
-        if !request.criu.lazy_pages {
-            let message = "--status-fd tells when memory is served, which is so with --lazy-pages only";
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
-        let number = value.to_str().and_then(|text| text.parse().ok());
-        let number = number.filter(|number| *number >= 0);
-        let number =
-            number.ok_or_else(|| bad_value("status-fd", value, "the number of an open descriptor, or -1"))?;
-        request.lazy_pages_ready = Some(inherited::take_writable(number)?);
+    request.lazy_pages_ready = session.take_inherited()?.status;
+    if request.lazy_pages_ready.is_some() && !request.criu.lazy_pages {
+        let message = "--status-fd tells when memory is served, which is so with --lazy-pages only";
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
     }
     Ok(request)
 }

@@ -29,10 +29,12 @@ mod update;
 use std::ffi::OsString;
 use std::path::Path;
 
+use runtime_core::Result;
+
 use crate::args::{Asked, Command, Matches, Misuse, parse};
 use crate::fail::{Failure, Outcome};
 use crate::help;
-use crate::inherited::Inherited;
+use crate::inherited::{self, Inherited};
 use crate::log::Log;
 use crate::output::out;
 use crate::session::{GLOBALS, Session};
@@ -86,16 +88,7 @@ pub(crate) fn main(words: Vec<OsString>) -> u8 {
 
 /// Runs a command with its log.
 fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
-    let passes_on = command
-        .flags
-        .iter()
-        .any(|flag| flag.long == launch::PRESERVE_FDS.long);
-    let inherited = match passes_on {
-        true => matches
-            .count(launch::PRESERVE_FDS.long)
-            .and_then(Inherited::collect),
-        false => Ok(Inherited::default()),
-    };
+    let inherited = inherited(command, matches);
     let log = match Log::open(globals) {
         Ok(log) => log,
         Err(error) => {
@@ -121,6 +114,20 @@ fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
             failure.bare.unwrap_or(command.failure)
         }
     }
+}
+
+/// The descriptors that the caller names by their numbers.
+fn inherited(command: &Command, matches: &Matches) -> Result<Inherited> {
+    let takes = |long: &str| command.flags.iter().any(|flag| flag.long == long);
+    let preserve = launch::PRESERVE_FDS.long;
+    if takes(preserve) {
+        return matches.count(preserve).and_then(Inherited::collect);
+    }
+    let status = matches.value(checkpoint::STATUS_FD.long);
+    Ok(Inherited {
+        status: inherited::status(status)?,
+        ..Inherited::default()
+    })
 }
 
 /// Shows the help that fits, and the complaint as an error.

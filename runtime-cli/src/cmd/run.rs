@@ -111,6 +111,8 @@ pub(crate) fn stay(
                     session.log.warn(format_args!("{warning}"));
                 }
             }
+            // Somebody else was faster, as a checkpoint is that ends the container.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => session.log.warn(format_args!("{error}")),
         }
     }

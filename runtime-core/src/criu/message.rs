@@ -3,10 +3,10 @@
 //! The numbers behind the fields are those of the proto file. What stands for nothing is left out of the message: CRIU's
 //! defaults are what we want there.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::wire::{Message, Value, fields};
-use std::os::unix::ffi::OsStrExt;
 
 /// What is asked for: criu_req_type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,10 +94,30 @@ impl Options {
         message.number(1, self.images_dir_fd);
         self.switches(&mut message);
         message.number(9, LOG_LEVEL).bytes(10, self.log_file);
-        let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
-        message.bytes(13, path(&self.root));
-        if let Some(pid) = self.pid {
-            message.number(2, pid);
+        message.bytes(13, bytes(&self.root));
+        self.single(&mut message);
+        self.repeated(&mut message);
+        message.number(34, self.cgroups_mode).number(38, self.empty_ns);
+        message
+    }
+
+    /// What is there once or not at all.
+    fn single(&self, message: &mut Message) {
+        let numbers = [(2, self.pid), (17, self.work_dir_fd), (64, self.network_lock)];
+        for (field, number) in numbers {
+            if let Some(number) = number {
+                message.number(field, number);
+            }
+        }
+        for (field, path) in [(44, &self.freeze_cgroup), (51, &self.config_file)] {
+            if let Some(path) = path {
+                message.bytes(field, bytes(path));
+            }
+        }
+        for (field, text) in [(53, &self.lsm_profile), (63, &self.lsm_mount_context)] {
+            if let Some(text) = text {
+                message.bytes(field, text);
+            }
         }
         if let Some((address, port)) = &self.page_server {
             let mut server = Message::default();
@@ -105,52 +125,35 @@ impl Options {
             message.message(11, &server);
         }
         if let Some(parent) = &self.parent_img {
-            message.bytes(14, path(parent)).number(15, 1);
+            // 15: which pages have changed since is to be known.
+            message.bytes(14, bytes(parent)).number(15, 1);
         }
-        if let Some(fd) = self.work_dir_fd {
-            message.number(17, fd);
-        }
-        for (key, value) in &self.mounts {
-            let mut mount = Message::default();
-            mount.bytes(1, path(key)).bytes(2, path(value));
-            message.message(23, &mount);
+    }
+
+    /// Lists, most of pairs.
+    fn repeated(&self, message: &mut Message) {
+        let mut pair = |field, key: &[u8], value: &[u8]| {
+            let mut pair = Message::default();
+            pair.bytes(1, key).bytes(2, value);
+            message.message(field, &pair);
+        };
+        for (name, place) in &self.mounts {
+            pair(23, bytes(name), bytes(place));
         }
         for (controllers, cgroup) in &self.cgroup_roots {
-            let mut root = Message::default();
-            root.bytes(1, controllers).bytes(2, cgroup);
-            message.message(25, &root);
+            pair(25, controllers.as_bytes(), cgroup.as_bytes());
+        }
+        for (kind, file) in &self.join_ns {
+            pair(39, kind.as_bytes(), file.as_bytes());
         }
         for (name, fd) in &self.inherit_fds {
             let mut inherited = Message::default();
             inherited.bytes(1, name).number(2, *fd);
             message.message(27, &inherited);
         }
-        message.number(34, self.cgroups_mode);
         for external in &self.external {
             message.bytes(37, external);
         }
-        message.number(38, self.empty_ns);
-        for (kind, file) in &self.join_ns {
-            let mut namespace = Message::default();
-            namespace.bytes(1, kind).bytes(2, file);
-            message.message(39, &namespace);
-        }
-        if let Some(cgroup) = &self.freeze_cgroup {
-            message.bytes(44, path(cgroup));
-        }
-        if let Some(file) = &self.config_file {
-            message.bytes(51, path(file));
-        }
-        if let Some(profile) = &self.lsm_profile {
-            message.bytes(53, profile);
-        }
-        if let Some(context) = &self.lsm_mount_context {
-            message.bytes(63, context);
-        }
-        if let Some(method) = self.network_lock {
-            message.number(64, method);
-        }
-        message
     }
 
     fn switches(&self, message: &mut Message) {
@@ -176,6 +179,10 @@ impl Options {
             message.switch(field, on);
         }
     }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
 }
 
 /// What CRIU and the kernel can do: criu_features.

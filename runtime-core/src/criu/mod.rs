@@ -20,7 +20,7 @@ use rustix::net::{
 
 pub(crate) use common::{Place, options, program};
 pub(crate) use message::{Features, Kind, Options, Response};
-pub(crate) use mounts::{MASK, cgroup_roots, external_mounts};
+pub(crate) use mounts::{MASK, cgroup_roots, external_mounts, resolved};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::launch::{send, start_program};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +58,19 @@ fn mounted_at(root: &OwnedFd, target: &Path) -> Option<(u64, FileType)> {
     let status = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, wanted).ok()?;
     let is_root = status.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     is_root.then(|| (status.stx_mnt_id, FileType::from_raw_mode(status.stx_mode.into())))
+}
+
+/// Where a path of the container's root leads to with its links followed; None where it leads nowhere.
+pub(crate) fn resolved(rootfs: &Path, target: &Path) -> Option<PathBuf> {
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(rootfs, directory, Mode::empty()).ok()?;
+    let inside = target.strip_prefix("/").unwrap_or(target);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = rustix::fs::openat2(&root, inside, flags, Mode::empty(), resolve).ok()?;
+    let place = |fd: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
+    let (root, found) = (place(&root)?, place(&found)?);
+    Some(Path::new("/").join(found.strip_prefix(root).ok()?))
 }
 
 /// The mount points of a mountinfo table by the ids of the mounts (proc_pid_mountinfo(5)).

@@ -23,7 +23,7 @@ use crate::launch::{HookRun, Host, Launch, run_hook, send_to, write_pid_file};
 use crate::lower::Descriptors;
 use crate::netlink::Links;
 use crate::plan::{FdName, HookKind, Plan, RestorePlan, StartBy, planned_hooks};
-use crate::record::{CONFIG, NOTIFY, ProcessIdentity, StateDir, TEMPORARY_CONFIG};
+use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, StateDir, TEMPORARY_CONFIG};
 use crate::request::{CreateRequest, RestoreRequest, Stdio, Terminal};
 use crate::spec::LoadedSpec;
 use crate::state::Status;
@@ -46,17 +46,11 @@ impl Runtime {
     /// Any kind; System has CRIU's reason and the path of its log. The host is then as before.
     pub fn restore(&self, mut request: RestoreRequest) -> Result<Container> {
         let (facts, manager) = self.gather()?;
-        let bundle = real_bundle(&request.bundle)?;
-        let wants_terminal = wants_terminal(&request.spec);
-        let mut like_create = CreateRequest::new(request.id.clone(), bundle, request.spec.clone());
-        like_create.terminal = std::mem::take(&mut request.terminal);
-        let printed = give_stdio(&mut request, &mut like_create, wants_terminal)?;
+        let mut like_create = like_create(&mut request)?;
+        let printed = keep_printed(&mut like_create)?;
         check_profile(request.lsm_profile.as_deref())?;
         let program = crate::criu::program(&request.criu)?;
-        let mut asked = self.plan_request(&like_create, &facts, StartBy::Socket)?;
-        if request.notify_socket.is_some() {
-            asked.notify_dir = Some(self.root().join(request.id.as_str()).join(NOTIFY));
-        }
+        let asked = self.plan_request(&like_create, &facts, StartBy::Socket)?;
         let plan = Plan::restore(&request.spec, &facts, &asked, &program)?;
         let rootfs = check_rootfs(&request.spec, &like_create.bundle)?;
         let place = Place::open(&request.criu, LOG, false)?;
@@ -67,13 +61,12 @@ impl Runtime {
         let dir = StateDir::create(self.root(), &request.id)?;
         let _lock = dir.lock()?;
         let mut record = match record_of(&like_create, rootfs, &plan.criu) {
-            Ok(record) => record,
+            Ok(record) => Record { stdio, ..record },
             Err(error) => {
                 dir.remove()?;
                 return Err(error);
             }
         };
-        record.stdio = stdio;
         record.start.clear();
         record.poststart.clear();
         // Until the container's own first process is known, only its cgroup tells who belongs to it.
@@ -93,29 +86,43 @@ impl Runtime {
             own_pid_namespace,
         };
         let result = restoring.run(descriptors, &names, printed);
-        let Restoring { making, master, .. } = restoring;
-        let mut record = making.record;
+        let (record, terminal) = (restoring.making.record, restoring.master);
         match result {
             Ok(pidfd) => Ok(Container {
                 dir,
                 record,
-                terminal: master,
+                terminal,
                 pidfd: Some(pidfd),
                 warnings: plan.criu.warnings,
                 filter_flags: None,
             }),
             Err(error) => {
-                record.status = Status::Stopped;
-                if !record.cgroup_made {
-                    record.cgroup = None;
-                }
-                let _ = dir.save(&record);
-                // What went wrong first is what the caller must hear; what is left is in the record.
-                let _ = destroy(dir, Some(&record));
+                give_up(dir, record);
                 Err(error)
             }
         }
     }
+}
+
+/// What create would be asked for.
+fn like_create(request: &mut RestoreRequest) -> Result<CreateRequest> {
+    let bundle = real_bundle(&request.bundle)?;
+    let mut like_create = CreateRequest::new(request.id.clone(), bundle, request.spec.clone());
+    like_create.terminal = std::mem::take(&mut request.terminal);
+    like_create.stdio = std::mem::take(&mut request.stdio);
+    like_create.notify_socket = request.notify_socket.clone();
+    Ok(like_create)
+}
+
+/// Ends and removes what there is of a container that failed. What went wrong first is what the caller must hear; what
+/// cannot be removed is in the record.
+fn give_up(dir: StateDir, mut record: Record) {
+    record.status = Status::Stopped;
+    if !record.cgroup_made {
+        record.cgroup = None;
+    }
+    let _ = dir.save(&record);
+    let _ = destroy(dir, Some(&record));
 }
 
 /// A container that is being restored.
@@ -196,12 +203,15 @@ impl Restoring<'_> {
             criu.needs(LSM_PROFILES, "another LSM profile or mount context")?;
         }
         let surroundings = &self.plan.surroundings;
-        let mut mounts: Vec<_> = surroundings
-            .mounts
-            .iter()
-            .filter(|mount| !mount.mask)
-            .map(|mount| (mount.target.clone(), mount.source.clone()))
-            .collect();
+        let rootfs = &self.making.record.rootfs;
+        let mut mounts = Vec::new();
+        for mount in surroundings.mounts.iter().filter(|mount| !mount.mask) {
+            // runc names a mount by where it comes to lie.
+            let lies = crate::criu::resolved(rootfs, &mount.target);
+            let other = lies.filter(|path| *path != mount.target);
+            mounts.extend(other.map(|path| (path, mount.source.clone())));
+            mounts.push((mount.target.clone(), mount.source.clone()));
+        }
         mounts.push((crate::criu::MASK.into(), crate::criu::MASK.into()));
         // The image may have one although nobody asks for it now.
         mounts.push(("/run/notify".into(), self.making.dir.path().join(NOTIFY)));
@@ -295,31 +305,18 @@ impl Restoring<'_> {
         if let Some(cgroup) = self.making.record.cgroup.as_ref().filter(|_| !last.is_empty()) {
             Cgroup::open(cgroup).apply(&last)?;
         }
-        match &self.request.pid_file {
-            Some(path) => write_pid_file(path, pid)?,
-            None => {}
+        if let Some(path) = &self.request.pid_file {
+            write_pid_file(path, pid)?;
         }
         Ok(pidfd)
     }
 }
 
-fn wants_terminal(spec: &LoadedSpec) -> bool {
-    spec.spec
-        .process()
-        .as_ref()
-        .and_then(oci_spec::runtime::Process::terminal)
-        .unwrap_or(false)
-}
-
 /// CRIU hands its standard descriptors on. With a terminal there is nothing to hand on, and what CRIU prints is kept.
-fn give_stdio(
-    request: &mut RestoreRequest,
-    like_create: &mut CreateRequest,
-    wants_terminal: bool,
-) -> Result<Option<OwnedFd>> {
-    let given = std::mem::take(&mut request.stdio);
-    if !wants_terminal {
-        like_create.stdio = given;
+fn keep_printed(like_create: &mut CreateRequest) -> Result<Option<OwnedFd>> {
+    let process = like_create.spec.spec.process().as_ref();
+    let wants_terminal = process.and_then(oci_spec::runtime::Process::terminal);
+    if !wants_terminal.unwrap_or(false) {
         return Ok(None);
     }
     let (input, output) = crate::criu::own_stdio()?;

@@ -150,77 +150,74 @@ impl Plan {
                 "a container is restored into a mount namespace of its own, and the configuration has none";
             return Err(Error::spec("linux.namespaces", message).with_kind(ErrorKind::Unsupported));
         }
-        let mounts = Mounts::of(
-            spec,
-            facts,
-            request,
-            &namespaces,
-            create.cgroup.as_ref().map(|cgroup| &cgroup.paths),
-        )?;
-
-        let external = surroundings.joined.iter().filter(|joined| joined.is_external());
-        let inherited = external
-            .clone()
-            .zip(SOCKET + 1..)
-            .map(|(joined, number)| (joined.key(), number))
-            .collect();
+        let paths = create.cgroup.as_ref().map(|cgroup| &cgroup.paths);
+        let mounts = Mounts::of(spec, facts, request, &namespaces, paths)?;
+        let external = || surroundings.joined.iter().filter(|joined| joined.is_external());
+        let inherited = external().map(JoinedNamespace::key).zip(SOCKET + 1..).collect();
         let mut fds = vec![FdName::Criu];
-        fds.extend(external.map(|joined| FdName::Namespace(joined.kind)));
+        fds.extend(external().map(|joined| FdName::Namespace(joined.kind)));
 
         let mut schedule = Schedule::default();
-        let creating = ParentStep::SaveRecord {
-            status: Status::Creating,
-        };
-        schedule.parent(creating, "(crash rule)");
-        let scope = create.cgroup.as_ref().filter(|cgroup| cgroup.scope.is_some());
-        if let (Some(cgroup), None) = (&create.cgroup, scope) {
-            cgroup::make(&mut schedule, cgroup);
-            delegation::delegate(&mut schedule, spec, facts, &namespaces);
-        }
-        if let Some(rdt) = &create.rdt {
-            rdt.make(&mut schedule);
-        }
-        for joined in surroundings.joined.iter().filter(|joined| joined.is_external()) {
+        let delegate = |schedule: &mut Schedule| delegation::delegate(schedule, spec, facts, &namespaces);
+        prepare(&mut schedule, &create, delegate);
+        for joined in external() {
             let step = ParentStep::OpenNamespace {
                 path: joined.path.clone(),
                 kind: joined.kind,
             };
             schedule.parent(step, joined.field.clone());
         }
-        // CRIU wants a root that is a mount point. It is made one where nobody else sees it, and is gone with CRIU.
-        let namespace = ParentStep::Spawn {
-            namespaces: MOUNT.into(),
-        };
-        schedule.parent(namespace, "(restore)");
-        schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
-        if let Some(cgroup) = scope {
-            cgroup::start_scope(&mut schedule, cgroup, |schedule| {
-                delegation::delegate(schedule, spec, facts, &namespaces);
-            });
-        }
-        if let Some(cgroup) = &create.cgroup {
-            cgroup::join(&mut schedule, cgroup);
-        }
-        if let Some(rdt) = &create.rdt {
-            rdt.join(&mut schedule);
-        }
-        schedule.init(Step::AllCpus {}, "(restore)");
+        enter(&mut schedule, &create, delegate);
         root(&mut schedule, mounts.rootfs())?;
         stdio(&mut schedule, request.stdio);
         become_criu(&mut schedule, program, fds)?;
         schedule.parent(ParentStep::AwaitExec, "(restore)");
 
+        let mount_points = mount_points(&mounts)?;
         let mut criu = Self::of(schedule);
         criu.warnings = create.warnings;
-        criu.cgroup = create.cgroup.clone();
-        criu.rdt = create.rdt.clone();
+        criu.cgroup = create.cgroup;
+        criu.rdt = create.rdt;
         Ok(RestorePlan {
             criu,
-            mount_points: mount_points(&mounts)?,
+            mount_points,
             surroundings,
             inherited,
         })
     }
+}
+
+/// The record, and what is there before the first process.
+fn prepare(schedule: &mut Schedule, create: &Plan, delegate: impl Fn(&mut Schedule)) {
+    let creating = ParentStep::SaveRecord {
+        status: Status::Creating,
+    };
+    schedule.parent(creating, "(crash rule)");
+    if let Some(cgroup) = create.cgroup.as_ref().filter(|cgroup| cgroup.scope.is_none()) {
+        cgroup::make(schedule, cgroup);
+        delegate(schedule);
+    }
+    if let Some(rdt) = &create.rdt {
+        rdt.make(schedule);
+    }
+}
+
+/// The process that becomes CRIU, and the cgroup around it: what CRIU makes is born there. CRIU wants a root that is a
+/// mount point: in a mount namespace of its own nobody else sees that, and it is gone with CRIU.
+fn enter(schedule: &mut Schedule, create: &Plan, delegate: impl Fn(&mut Schedule)) {
+    let namespace = ParentStep::Spawn {
+        namespaces: MOUNT.into(),
+    };
+    schedule.parent(namespace, "(restore)");
+    schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+    if let Some(cgroup) = &create.cgroup {
+        cgroup::start_scope(schedule, cgroup, delegate);
+        cgroup::join(schedule, cgroup);
+    }
+    if let Some(rdt) = &create.rdt {
+        rdt.join(schedule);
+    }
+    schedule.init(Step::AllCpus {}, "(restore)");
 }
 
 /// Everything that create mounts, on the container's root, for the places that the mounts need.
