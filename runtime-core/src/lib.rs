@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod error;
 pub mod facts;
 pub mod features;
+pub mod gpu;
 mod id;
 mod init_image;
 mod launch;
@@ -29,6 +30,7 @@ pub mod spec;
 mod state;
 mod sys;
 pub mod time;
+mod whole;
 
 pub use cgroup::Stats;
 pub use error::{Error, ErrorKind, Result};

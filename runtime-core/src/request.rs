@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::error::Result;
+use crate::gpu::DeviceRequest;
+use crate::gpu::hooks::GpuRequest;
 use crate::id::ContainerId;
 use crate::spec::LoadedSpec;
 
@@ -60,6 +62,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     /// The configuration.
     pub spec: LoadedSpec,
+    /// Devices of vendors beside those of the configuration.
+    pub devices: DeviceRequest,
     /// The standard descriptors.
     pub stdio: Stdio,
     /// The terminal.
@@ -81,6 +85,8 @@ pub struct CreateRequest {
     pub no_pivot: bool,
     /// Leave the session keyring as it is.
     pub no_new_keyring: bool,
+    /// What is done without the hook programs of GPU vendors.
+    pub gpu: GpuRequest,
 }
 
 impl CreateRequest {
@@ -90,6 +96,7 @@ impl CreateRequest {
             id,
             bundle: bundle.into(),
             spec,
+            devices: DeviceRequest::default(),
             stdio: Stdio::default(),
             terminal: Terminal::None,
             preserve_fds: Vec::new(),
@@ -100,6 +107,7 @@ impl CreateRequest {
             pidfd_socket: None,
             no_pivot: false,
             no_new_keyring: false,
+            gpu: GpuRequest::default(),
         }
     }
 }

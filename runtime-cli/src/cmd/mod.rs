@@ -5,9 +5,11 @@ pub(crate) mod completion;
 mod create;
 mod criu;
 mod delete;
+mod device;
 mod events;
 mod exec;
 mod features;
+mod gpu;
 mod info;
 mod install_init;
 mod kill;
@@ -49,6 +51,7 @@ pub(crate) const ALL: &[&Command] = &[
     &events::COMMAND,
     &exec::COMMAND,
     &features::COMMAND,
+    &gpu::COMMAND,
     &info::INFO,
     &install_init::COMMAND,
     &kill::COMMAND,

@@ -3,6 +3,7 @@
 use runtime_core::{Container, CreateRequest, Error, ErrorKind, Result, Terminal as Place};
 
 use crate::args::{Command, Flag, Matches};
+use crate::cmd::device;
 use crate::cmd::launch::{self, Launch};
 use crate::fail::{Failure, Outcome};
 use crate::notify::Proxy;
@@ -28,6 +29,10 @@ const FLAGS: &[Flag] = &[
     launch::NO_PIVOT,
     launch::NO_NEW_KEYRING,
     launch::PRESERVE_FDS,
+    device::DEVICE,
+    device::CDI_SPEC_DIR,
+    device::GPU_CONFIG,
+    device::NATIVE_HOOKS,
 ];
 
 pub(crate) const COMMAND: Command = Command {
@@ -70,7 +75,7 @@ fn starting(error: Error) -> Failure {
 
 fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Launch, CreateRequest)> {
     let launch = Launch::from(matches)?;
-    let request = launch.request(session, detach)?;
+    let request = launch.request(session, matches, detach)?;
     Ok((launch, request))
 }
 

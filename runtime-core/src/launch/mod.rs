@@ -10,6 +10,7 @@ mod hook;
 mod image;
 mod lend;
 mod link;
+mod look;
 mod maps;
 mod net_device;
 mod rdt;
@@ -31,6 +32,7 @@ pub(crate) use words::failure;
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::ScopePlan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::hooks::Picture;
 use crate::lower::Descriptors;
 use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
 use crate::record::{ProcessIdentity, START_SOCKET};
@@ -113,6 +115,10 @@ pub(crate) struct Launch<'a> {
     descriptors: Descriptors,
     /// init, once it was spawned.
     pub(crate) init: Option<Launched>,
+    /// The root that init has lent and nobody has looked into yet.
+    root: Option<OwnedFd>,
+    /// What was in the root when a hook was to be verified.
+    seen: Option<Picture>,
     /// A master that init sent and nobody has passed on yet.
     master: Option<OwnedFd>,
     /// Whether init has announced exec.
@@ -130,6 +136,8 @@ impl<'a> Launch<'a> {
             killed_before: 0,
             descriptors,
             init: None,
+            root: None,
+            seen: None,
             master: None,
             starting: false,
         }
@@ -209,6 +217,13 @@ impl<'a> Launch<'a> {
                 let tree = lend::open(init, source, *recursive, *nofollow, idmap.as_ref())?;
                 init.link.go(Some(tree.as_fd()))
             }
+            ParentStep::Look { work } => {
+                let root = self.root.take();
+                let mut seen = self.seen.take();
+                let answered = look::answer(self.link()?, root, work, &mut seen);
+                self.seen = seen;
+                answered
+            }
             ParentStep::MoveNetDevice { name, new_name } => {
                 net_device::move_in(self.init.as_ref().ok_or_else(no_init)?, name, new_name)
             }
@@ -249,7 +264,7 @@ impl<'a> Launch<'a> {
     fn follow(&mut self, step: &Step, line: &Line, host: &mut dyn Host) -> Result<()> {
         let kind = match step {
             Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => FrameKind::Reached,
-            Step::Borrow {} => FrameKind::Wanted,
+            Step::Borrow {} | Step::Extend {} => FrameKind::Wanted,
             Step::Console { .. } => FrameKind::Descriptor,
             Step::Fork {} => FrameKind::Sibling,
             _ => return Ok(()),
@@ -266,6 +281,7 @@ impl<'a> Launch<'a> {
             .with_step(line.to_string())
         };
         match kind {
+            FrameKind::Wanted => self.root = report.fd,
             FrameKind::Descriptor => self.master = Some(report.fd.ok_or_else(missing)?),
             FrameKind::Sibling => {
                 let init = self.init.as_mut().ok_or_else(no_init)?;

@@ -31,7 +31,7 @@ impl Launch<'_> {
                 self.outside = true;
                 self.spawn_in(namespaces)?
             }
-            other => other?,
+            other => other.map_err(|error| self.killed_by_memory(error))?,
         };
         self.descriptors = Descriptors::default();
         let pid = spawned.pid;

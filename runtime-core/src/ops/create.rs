@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::delete::destroy;
 use super::state::document;
@@ -11,6 +12,7 @@ use crate::cgroup::systemd::{self, Manager, ScopePlan};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
+use crate::gpu;
 use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
 use crate::lower::Descriptors;
 use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
@@ -66,15 +68,23 @@ impl Runtime {
     /// # Errors
     /// As create, as far as the configuration alone can be at fault.
     pub fn plan(&self, request: &CreateRequest, facts: &HostFacts) -> Result<Plan> {
-        let asked = self.plan_request(request, facts, StartBy::Socket)?;
-        Plan::create(&request.spec, facts, &asked)
+        let mut spec = request.spec.clone();
+        let injected = gpu::inject(&mut spec, &request.bundle, &request.devices, facts)?;
+        let mut asked = self.plan_request(request, facts, StartBy::Socket)?;
+        asked.take(&injected);
+        let mut plan = Plan::create(&spec, facts, &asked)?;
+        plan.warnings.extend(injected.warnings);
+        Ok(plan)
     }
 
     fn make(&self, mut request: CreateRequest, start_by: StartBy) -> Result<Container> {
         let (facts, manager) = self.gather()?;
         request.bundle = real_bundle(&request.bundle)?;
-        let asked = self.plan_request(&request, &facts, start_by)?;
-        let plan = Plan::create(&request.spec, &facts, &asked)?;
+        let injected = gpu::inject(&mut request.spec, &request.bundle, &request.devices, &facts)?;
+        let mut asked = self.plan_request(&request, &facts, start_by)?;
+        asked.take(&injected);
+        let mut plan = Plan::create(&request.spec, &facts, &asked)?;
+        plan.warnings.extend(injected.warnings);
         let rootfs = check_rootfs(&request.spec, &request.bundle)?;
 
         let stdio = super::stdio_names(&request.stdio);
@@ -92,7 +102,11 @@ impl Runtime {
             _ => error,
         })?;
         let record = match record_of(&request, rootfs, &plan) {
-            Ok(record) => Record { stdio, ..record },
+            Ok(record) => Record {
+                stdio,
+                devices: injected.devices,
+                ..record
+            },
             Err(error) => {
                 dir.remove()?;
                 return Err(error);
@@ -120,6 +134,7 @@ impl Runtime {
                     pidfd: Some(pidfd),
                     filter_flags,
                     warnings,
+                    config: Mutex::default(),
                 })
             }
             Err(error) => {
@@ -160,6 +175,7 @@ impl Runtime {
             pidfd_socket: request.pidfd_socket.clone(),
             no_pivot: request.no_pivot,
             no_new_keyring: request.no_new_keyring,
+            gpu: request.gpu.clone(),
             driver: self.driver,
             rootless: self.is_rootless(facts),
             ..PlanRequest::new(request.id.clone(), &request.bundle)

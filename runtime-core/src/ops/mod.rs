@@ -6,6 +6,7 @@ mod checkpoint;
 mod create;
 mod delete;
 mod events;
+mod examine;
 mod exec;
 mod kill;
 mod processes;
@@ -17,6 +18,7 @@ mod update;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 pub use delete::Deleted;
 pub use events::{Event, Events};
@@ -137,6 +139,8 @@ pub struct Container {
     pidfd: Option<OwnedFd>,
     warnings: Vec<crate::spec::Warning>,
     filter_flags: Option<u32>,
+    /// What [`Container::config`] has read.
+    config: Mutex<Option<(processes::Stamp, crate::spec::LoadedSpec)>>,
 }
 
 impl Container {
@@ -153,6 +157,7 @@ impl Container {
             pidfd,
             warnings: Vec::new(),
             filter_flags: None,
+            config: Mutex::default(),
         })
     }
 

@@ -6,6 +6,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
 
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 use rustix::fs::{Mode, OFlags};
@@ -19,6 +20,7 @@ use super::{Container, Runtime, stdio_names};
 use crate::cgroup::Cgroup;
 use crate::criu::{Criu, Kind, LSM_PROFILES, Notice, Options, Place};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu;
 use crate::launch::{HookRun, Host, Launch, run_hook, send_to, write_pid_file};
 use crate::lower::Descriptors;
 use crate::netlink::Links;
@@ -47,10 +49,18 @@ impl Runtime {
     pub fn restore(&self, mut request: RestoreRequest) -> Result<Container> {
         let (facts, manager) = self.gather()?;
         let mut like_create = like_create(&mut request)?;
+        let injected = gpu::inject(
+            &mut request.spec,
+            &like_create.bundle,
+            &like_create.devices,
+            &facts,
+        )?;
+        like_create.spec.clone_from(&request.spec);
         let printed = keep_printed(&mut like_create)?;
         check_profile(request.lsm_profile.as_deref())?;
         let program = crate::criu::program(&request.criu)?;
-        let asked = self.plan_request(&like_create, &facts, StartBy::Socket)?;
+        let mut asked = self.plan_request(&like_create, &facts, StartBy::Socket)?;
+        asked.take(&injected);
         let plan = Plan::restore(&request.spec, &facts, &asked, &program)?;
         let rootfs = check_rootfs(&request.spec, &like_create.bundle)?;
         let place = Place::open(&request.criu, LOG, false)?;
@@ -61,7 +71,11 @@ impl Runtime {
         let dir = StateDir::create(self.root(), &request.id)?;
         let _lock = dir.lock()?;
         let mut record = match record_of(&like_create, rootfs, &plan.criu) {
-            Ok(record) => Record { stdio, ..record },
+            Ok(record) => Record {
+                stdio,
+                devices: injected.devices,
+                ..record
+            },
             Err(error) => {
                 dir.remove()?;
                 return Err(error);
@@ -87,14 +101,17 @@ impl Runtime {
         };
         let result = restoring.run(descriptors, &names, printed);
         let (record, terminal) = (restoring.making.record, restoring.master);
+        let mut warnings = plan.criu.warnings;
+        warnings.extend(injected.warnings);
         match result {
             Ok(pidfd) => Ok(Container {
                 dir,
                 record,
                 terminal,
                 pidfd: Some(pidfd),
-                warnings: plan.criu.warnings,
+                warnings,
                 filter_flags: None,
+                config: Mutex::default(),
             }),
             Err(error) => {
                 give_up(dir, record);

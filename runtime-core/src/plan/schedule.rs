@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::hooks::PlannedHook;
 use super::namespaces::IdMap;
 use crate::cgroup::Write;
+use crate::gpu::hooks::ImageWork;
 use crate::seccomp::Agent;
 use crate::state::Status;
 
@@ -176,6 +177,11 @@ pub enum ParentStep {
         nofollow: bool,
         /// Whose ids the mount shows.
         idmap: Option<LentIdMap>,
+    },
+    /// Look into the container's root, which init lends, and tell init what to make there; init goes on.
+    Look {
+        /// What is looked for.
+        work: ImageWork,
     },
     /// Move a network device of the caller's network namespace into init's, with its permanent global addresses, and
     /// set it up there. It is not moved back: what the kernel does when the namespace ends is what happens, also after
