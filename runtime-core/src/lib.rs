@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cgroup;
+mod criu;
 mod dbus;
 pub mod doctor;
 pub mod error;
@@ -38,5 +39,8 @@ pub use id::{ContainerId, Signal};
 pub use id_mapped::id_mapped_copy;
 pub use init_image::{INSTALLED_INIT, init_image};
 pub use ops::{Container, Deleted, Event, Events, Executed, Runtime};
-pub use request::{CgroupDriver, CreateRequest, ExecRequest, Stdio, SubCgroup, Terminal, UpdateRequest};
+pub use request::{
+    CgroupDriver, CheckpointRequest, CreateRequest, CriuOptions, ExecRequest, ManageCgroups, NetworkLock,
+    RestoreRequest, Stdio, SubCgroup, Terminal, UpdateRequest,
+};
 pub use state::{Exit, State, Status};
