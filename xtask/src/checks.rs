@@ -54,6 +54,7 @@ pub(crate) fn run(extent: Extent) -> Outcome {
     tests(&mut tally);
     if extent == Extent::Full {
         conformance(&mut tally);
+        gpu_conformance(&mut tally);
     }
     report(&tally, begin);
     Ok(tally.failed == 0)
@@ -193,6 +194,35 @@ fn conformance_run(tally: &mut Tally) -> Result<(), String> {
     match status.success() || tally.failed > before {
         true => Ok(()),
         false => Err(format!("{status}, although its report names no failure")),
+    }
+}
+
+/// What containers with GPUs must be like; one line of JSON for each check.
+fn gpu_conformance(tally: &mut Tally) {
+    steps::heading("conformance of GPUs, without one");
+    let run = || {
+        let programs = programs("debug")?;
+        let mut checks = Command::new(programs.join("gpu-conformance"));
+        checks.arg("--runtime").arg(programs.join("runtime"));
+        println!("$ {}", steps::show(&checks));
+        let done = checks
+            .output()
+            .map_err(|error| format!("cannot run it: {error}"))?;
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        println!("{text}");
+        let counted = tally.json_lines(&text)?;
+        match (counted, done.status.success() || tally.failed > 0) {
+            (0, _) | (_, false) => Err(format!(
+                "{}, {counted} checks: {}",
+                done.status,
+                String::from_utf8_lossy(&done.stderr)
+            )),
+            _ => Ok(()),
+        }
+    };
+    let outcome: Result<(), String> = run();
+    if let Err(error) = outcome {
+        tally.fail(format!("gpu-conformance: {error}"));
     }
 }
 
