@@ -83,7 +83,10 @@ fn create_and_plan_take_the_same_options() {
     assert!(line.contains("cdi v.com/c=0 (linux.devices[0])"), "{line}");
     let as_json = place.expect(&[&["plan", "--format", "json"], &options[..], &[text(&bundle)]].concat());
     assert!(as_json.contains("allow c 1:7 rwm"), "{as_json}");
-    assert!(as_json.contains("cdi v.com/c=0 (linux.resources.devices[0])"), "{as_json}");
+    assert!(
+        as_json.contains("cdi v.com/c=0 (linux.resources.devices[0])"),
+        "{as_json}"
+    );
     place.expect(&[&["create"], &options[..], &[&id]].concat());
     let told = place.expect(&["doctor", &id]);
     assert!(told.contains("v.com/c=0 of "), "{told}");
