@@ -5,7 +5,7 @@
 
 use crate::tally::Tally;
 use crate::workspace::{Scratch, cargo, programs};
-use crate::{Outcome, host, licences, steps, workspace};
+use crate::{Outcome, host, licences, package, steps, workspace};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -53,6 +53,7 @@ pub(crate) fn run(extent: Extent) -> Outcome {
     }
     tests(&mut tally);
     if extent == Extent::Full {
+        package::in_debian(&mut tally);
         conformance(&mut tally);
     }
     report(&tally, begin);
@@ -198,6 +199,11 @@ fn conformance_run(tally: &mut Tally) -> Result<(), String> {
 
 fn report(tally: &Tally, begin: Instant) {
     steps::heading(&format!("summary after {} s", begin.elapsed().as_secs()));
+    summary(tally);
+}
+
+/// What did not pass, and the counts in the last line.
+pub(crate) fn summary(tally: &Tally) {
     for skip in &tally.skips {
         println!("SKIPPED {skip}");
     }

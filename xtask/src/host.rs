@@ -25,6 +25,9 @@ pub(crate) enum Need {
 }
 
 impl Need {
+    /// What building takes.
+    pub(crate) const BUILD: [Need; 3] = [Need::Linker, Need::CLibrary, Need::Seccomp];
+
     /// Everything.
     pub(crate) const ALL: [Need; 6] = [
         Need::Linker,

@@ -6,6 +6,7 @@
 //! - [`demo`]: from a fresh clone to a container's output.
 //! - [`checks`]: everything that can be tested on this host, with one summary line.
 //! - [`compare`]: time and memory beside other runtimes.
+//! - [`package`]: what people get who do not build it themselves.
 //! - [`soak`]: thousands of containers, and what is left of them.
 
 #![allow(
@@ -20,6 +21,7 @@ mod compare;
 mod demo;
 mod host;
 mod licences;
+mod package;
 mod soak;
 mod spdx;
 mod steps;
@@ -44,6 +46,11 @@ usage: cargo xtask COMMAND
   soak [OPTIONS]             thousands of containers and execs; fails when anything is left of them
     --rounds N               containers, and as many execs (default 10000)
     --runtime PATH           the runtime to try instead of this workspace's release build
+  package [--output DIR]     a release build as Debian package and tarball, with a bill of materials (CycloneDX) and their
+                             SHA-256 sums, in target/package or DIR
+  package check [PART...]    whether others can use them: crates (runtime-core builds alone as published), install (cargo
+                             install from elsewhere), debian (the package in a fresh Debian, and nothing left of it),
+                             twice (two builds in two folders are the same); ends with `N passed, N failed, N skipped`
   setup                      only install the Debian packages that the others need
   help                       this text
 ";
@@ -60,6 +67,7 @@ fn main() -> ExitCode {
         ["test", "--quick"] => checks::run(checks::Extent::Quick),
         ["bench", options @ ..] => compare::run(options),
         ["soak", options @ ..] => soak::run(options),
+        ["package", options @ ..] => package::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
         ["help" | "--help" | "-h"] | [] => {
