@@ -19,6 +19,8 @@ mod bundle;
 mod checks;
 mod compare;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod host;
 mod licences;
 mod package;
