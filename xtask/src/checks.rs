@@ -5,7 +5,7 @@
 
 use crate::tally::Tally;
 use crate::workspace::{Scratch, cargo, programs};
-use crate::{Outcome, host, licences, steps, vm, workspace};
+use crate::{Outcome, host, licences, package, steps, vm, workspace};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -53,6 +53,7 @@ pub(crate) fn run(extent: Extent) -> Outcome {
     }
     tests(&mut tally);
     if extent == Extent::Full {
+        package::in_debian(&mut tally);
         conformance(&mut tally);
         gpu_conformance(&mut tally);
         guest(&mut tally);
