@@ -253,10 +253,10 @@ fn a_memory_limit_that_is_too_low() {
     });
     let (line, _) = failure(&place, &["run", &place.id("")]);
     let message = line["msg"].as_str().expect("a message");
-    assert!(
-        message.contains("container init was OOM-killed (memory limit too low?)"),
-        "{message}"
-    );
+    // Version 2 may refuse the memory for the exec where version 1 kills.
+    let killed = "container init was OOM-killed (memory limit too low?)";
+    let refused = "container init got no memory (memory limit too low?)";
+    assert!(message.contains(killed) || message.contains(refused), "{message}");
 }
 
 #[test]

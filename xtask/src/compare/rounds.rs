@@ -151,8 +151,8 @@ pub(crate) struct Stage {
     pub(crate) profile: PathBuf,
     /// This program built for release, whose own memory hides less.
     pub(crate) sampler: PathBuf,
-    /// The core that everything is pinned to.
-    pub(crate) core: usize,
+    /// The core that everything is pinned to, if it is.
+    pub(crate) core: Option<usize>,
 }
 
 impl Stage {
