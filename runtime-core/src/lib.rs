@@ -20,6 +20,7 @@ mod id_mapped;
 mod init_image;
 mod launch;
 mod lower;
+pub mod memory;
 mod netlink;
 mod ops;
 pub mod plan;

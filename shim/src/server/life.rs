@@ -20,6 +20,8 @@ use crate::workers::Workers;
 
 /// How long a shim without tasks stays when nobody is connected: containerd died before it could say what for.
 const IDLE: Duration = Duration::from_secs(10);
+/// After how long without a call memory is given back.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long events and output may take to be taken after a shutdown.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -70,6 +72,7 @@ impl Server {
             socket: args.socket.clone().into(),
             scratch: Vec::new(),
             ending: false,
+            quiet: Some(Instant::now()),
             idle: None,
         };
         for source in [Source::Listener, Source::Signals, Source::Workers] {
@@ -112,6 +115,7 @@ impl Server {
             until,
             self.publisher.deadline(),
             self.idle.map(|since| since + IDLE),
+            self.quiet.map(|since| since + QUIET),
         ];
         let next = timers.chain(others.into_iter().flatten()).min();
         let patience = next.map(|next| next.saturating_duration_since(now) + Duration::from_millis(1));
@@ -119,6 +123,7 @@ impl Server {
             self.ready(token);
         }
         self.run_timers();
+        self.rest();
         let change = self.publisher.go_on();
         self.attend_publisher(&change);
         Ok(())
@@ -133,6 +138,7 @@ impl Server {
                 for finish in self.workers.finished() {
                     finish(self);
                 }
+                self.quiet = Some(Instant::now());
                 // Those that ended meanwhile.
                 self.reap();
             }
@@ -178,6 +184,21 @@ impl Server {
                 .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
                 .unwrap_or(0);
             self.child_ended(pid.as_raw_nonzero().get().cast_unsigned(), code.cast_unsigned());
+        }
+    }
+
+    /// Gives back what was needed for the last calls: a shim waits for most of its life.
+    fn rest(&mut self) {
+        if self.quiet.is_none_or(|since| since.elapsed() < QUIET) {
+            return;
+        }
+        self.quiet = None;
+        // A thread that comes back later says so again.
+        if self.workers.are_idle() {
+            self.scratch = Vec::new();
+            if let Err(error) = runtime_core::memory::release_code() {
+                self.log.debug(error);
+            }
         }
     }
 

@@ -72,6 +72,8 @@ pub(crate) struct Server {
     scratch: Vec<u8>,
     /// Shutdown was asked for.
     pub(crate) ending: bool,
+    /// Since when nothing was asked for and no thread came back, where there was something before.
+    quiet: Option<Instant>,
     /// Since when there is no task and no connection.
     idle: Option<Instant>,
 }
@@ -178,6 +180,7 @@ impl Server {
                 connection: token,
                 stream: frame.stream,
             };
+            self.quiet = Some(Instant::now());
             let outcome = match Request::decode(frame.payload.as_slice()) {
                 Ok(request) => self.dispatch(caller, &request),
                 Err(error) => Err(Status::invalid(format!("ttrpc request: {error}"))),
