@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cgroup;
+mod criu;
 mod dbus;
 pub mod doctor;
 pub mod error;
@@ -15,9 +16,11 @@ pub mod facts;
 pub mod features;
 pub mod gpu;
 mod id;
+mod id_mapped;
 mod init_image;
 mod launch;
 mod lower;
+pub mod memory;
 mod netlink;
 mod ops;
 pub mod plan;
@@ -34,7 +37,11 @@ mod whole;
 pub use cgroup::Stats;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};
+pub use id_mapped::id_mapped_copy;
 pub use init_image::{INSTALLED_INIT, init_image};
 pub use ops::{Container, Deleted, Event, Events, Executed, Runtime};
-pub use request::{CgroupDriver, CreateRequest, ExecRequest, Stdio, SubCgroup, Terminal, UpdateRequest};
+pub use request::{
+    CgroupDriver, CheckpointRequest, CreateRequest, CriuOptions, ExecRequest, ManageCgroups, NetworkLock,
+    RestoreRequest, Stdio, SubCgroup, Terminal, UpdateRequest,
+};
 pub use state::{Exit, State, Status};

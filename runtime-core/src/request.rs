@@ -2,6 +2,8 @@
 //!
 //! Nothing here is looked up or opened; descriptors that the caller hands over are owned.
 
+mod criu;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -12,6 +14,8 @@ use crate::gpu::DeviceRequest;
 use crate::gpu::hooks::GpuRequest;
 use crate::id::ContainerId;
 use crate::spec::LoadedSpec;
+
+pub use criu::{CheckpointRequest, CriuOptions, ManageCgroups, NetworkLock, RestoreRequest};
 
 /// How cgroups are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,6 +9,7 @@ mod support;
 pub mod systemd;
 
 pub use support::SupportFacts;
+pub(crate) use support::in_path;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};

@@ -25,8 +25,9 @@ use rustix::io::Errno;
 
 pub(crate) use agent::hand_over;
 pub(crate) use hook::{HookRun, run_hook};
+pub(crate) use lend::mapped_userns;
 pub(crate) use link::{Link, Report, send};
-pub(crate) use spawning::spawn_init;
+pub(crate) use spawning::{spawn_init, start_program};
 pub(crate) use words::failure;
 
 use crate::cgroup::Cgroup;
@@ -424,14 +425,14 @@ pub(crate) fn follow_exec(
 }
 
 /// Sends a descriptor to the listener of a unix socket.
-fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
     let stream = std::os::unix::net::UnixStream::connect(socket)
         .map_err(|error| Error::os(format!("connect({socket:?})"), error))?;
     send(&stream, name, Some(fd)).map_err(|errno| Error::os(format!("sendmsg({socket:?})"), errno))
 }
 
 /// The bare number, under a temporary name first: who sees the file sees all of it.
-fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().ok_or_else(|| {
         Error::new(
             ErrorKind::InvalidArgument,

@@ -48,7 +48,7 @@ impl Runtime {
     }
 
     /// The facts, and the connection to systemd where it is asked.
-    fn gather(&self) -> Result<(HostFacts, Option<Manager>)> {
+    pub(super) fn gather(&self) -> Result<(HostFacts, Option<Manager>)> {
         let mut facts = HostFacts::gather()?;
         if self.driver != CgroupDriver::Systemd {
             return Ok((facts, None));
@@ -87,6 +87,7 @@ impl Runtime {
         plan.warnings.extend(injected.warnings);
         let rootfs = check_rootfs(&request.spec, &request.bundle)?;
 
+        let stdio = super::stdio_names(&request.stdio);
         let descriptors = super::descriptors(
             std::mem::take(&mut request.stdio),
             std::mem::take(&mut request.preserve_fds),
@@ -102,6 +103,7 @@ impl Runtime {
         })?;
         let record = match record_of(&request, rootfs, &plan) {
             Ok(record) => Record {
+                stdio,
                 devices: injected.devices,
                 ..record
             },
@@ -150,7 +152,7 @@ impl Runtime {
         }
     }
 
-    fn plan_request(
+    pub(super) fn plan_request(
         &self,
         request: &CreateRequest,
         facts: &HostFacts,
@@ -182,12 +184,12 @@ impl Runtime {
 }
 
 /// A container that is being made.
-struct Making<'a> {
-    dir: &'a StateDir,
-    record: Record,
-    spec: &'a LoadedSpec,
+pub(super) struct Making<'a> {
+    pub(super) dir: &'a StateDir,
+    pub(super) record: Record,
+    pub(super) spec: &'a LoadedSpec,
     /// The connection to systemd, with its driver.
-    manager: Option<Manager>,
+    pub(super) manager: Option<Manager>,
 }
 
 impl Making<'_> {
@@ -310,7 +312,7 @@ impl Host for Making<'_> {
     }
 }
 
-fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Record> {
+pub(super) fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Record> {
     let spec = &request.spec.spec;
     let mut record = Record::new(
         request.id.clone(),
@@ -353,7 +355,7 @@ fn unkillable(record: &Record) -> Option<Warning> {
 }
 
 /// The bundle as an absolute path: the caller may change its directory before the state is asked for.
-fn real_bundle(bundle: &Path) -> Result<PathBuf> {
+pub(super) fn real_bundle(bundle: &Path) -> Result<PathBuf> {
     let bundle =
         std::path::absolute(bundle).map_err(|error| Error::os(format!("getcwd() for {bundle:?}"), error))?;
     if bundle.is_dir() {
@@ -367,7 +369,7 @@ fn real_bundle(bundle: &Path) -> Result<PathBuf> {
 }
 
 /// The root must be a directory, and not a symbolic link to one: who can change the link chooses the root.
-fn check_rootfs(spec: &LoadedSpec, bundle: &Path) -> Result<PathBuf> {
+pub(super) fn check_rootfs(spec: &LoadedSpec, bundle: &Path) -> Result<PathBuf> {
     let root = spec
         .spec
         .root()

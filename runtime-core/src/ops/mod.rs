@@ -2,6 +2,7 @@
 //!
 //! A verb that changes a container holds its lock. Waiting is by process descriptors and sockets, never by polling.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -9,6 +10,7 @@ mod examine;
 mod exec;
 mod kill;
 mod processes;
+mod restore;
 mod start;
 mod state;
 mod unit;
@@ -254,6 +256,19 @@ fn descriptors(stdio: Stdio, preserve: Vec<OwnedFd>) -> Result<Descriptors> {
         descriptors.insert(FdName::Preserved(number), fd)?;
     }
     Ok(descriptors)
+}
+
+/// What the three are, as the kernel names them (`pipe:[1234]`, a path): a checkpoint has to know which of the program's
+/// pipes lead out of the container. Nothing for what cannot be told.
+fn stdio_names(stdio: &Stdio) -> Vec<String> {
+    let given = [&stdio.input, &stdio.output, &stdio.error];
+    let name = |(number, fd): (i32, &Option<OwnedFd>)| {
+        let number = fd.as_ref().map_or(number, std::os::fd::AsRawFd::as_raw_fd);
+        let link = rustix::fs::readlink(format!("/proc/self/fd/{number}"), Vec::new());
+        link.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned())
+            .unwrap_or_default()
+    };
+    (0..).zip(given).map(name).collect()
 }
 
 /// Which of the three the caller provides.

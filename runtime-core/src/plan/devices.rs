@@ -10,9 +10,12 @@ use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::gpu::Placed;
 
+/// The null device.
+pub(super) const NULL: &str = "/dev/null";
+
 /// Nodes that every container has (config-linux.md, Default Devices): path, major, minor.
 const DEFAULTS: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
+    (NULL, 1, 3),
     ("/dev/zero", 1, 5),
     ("/dev/full", 1, 7),
     ("/dev/random", 1, 8),

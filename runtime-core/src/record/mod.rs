@@ -78,6 +78,9 @@ pub(crate) struct Record {
     pub(crate) poststop: Vec<PlannedHook>,
     /// The schedule's lines behind the wait for start.
     pub(crate) start: Vec<StartLine>,
+    /// What the first program's standard descriptors are, as the kernel names them.
+    #[serde(default)]
+    pub(crate) stdio: Vec<String>,
 }
 
 /// A container's directory below the state directory.
@@ -353,6 +356,7 @@ impl Record {
             poststart: Vec::new(),
             poststop: Vec::new(),
             start: Vec::new(),
+            stdio: Vec::new(),
         })
     }
 }
