@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use place::{Place, err, received};
 use serde_json::{Value, json};
 
-/// Counts in a variable of the shell and shows the count in a file.
-const COUNTER: &str = "n=0; while :; do n=$((n+1)); echo $n > /tmp/n; sleep 0.02; done";
+/// Counts in a variable of the shell and shows the count in a file, with a word that only its memory knows.
+const COUNTER: &str = "read w < /proc/sys/kernel/random/uuid; n=0
+    while :; do n=$((n+1)); echo $n $w > /tmp/n; sleep 0.02; done";
 
 /// A place for a container; None, with the reason told, where there can be none or CRIU cannot work.
 fn place(test: &str) -> Option<Place> {
@@ -84,6 +85,7 @@ trait Criu {
     fn save(&self, id: &str, more: &[&str]) -> Output;
     fn again(&self, id: &str, more: &[&str]) -> Output;
     fn count(&self) -> u64;
+    fn shown(&self) -> (u64, String);
     fn at_least(&self, count: u64);
     fn program(&self, script: &str, edit: impl FnOnce(&mut Value));
 }
@@ -143,8 +145,14 @@ impl Criu for Place {
     }
 
     fn count(&self) -> u64 {
+        self.shown().0
+    }
+
+    fn shown(&self) -> (u64, String) {
         let text = read_to_string(self.bundle().join("rootfs/tmp/n")).unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
+        let mut words = text.split_whitespace();
+        let count = words.next().and_then(|word| word.parse().ok());
+        (count.unwrap_or(0), words.next().unwrap_or_default().to_owned())
     }
 
     fn at_least(&self, count: u64) {
@@ -172,9 +180,9 @@ fn mounts() -> usize {
     read_to_string("/proc/self/mountinfo").unwrap().lines().count()
 }
 
-fn cgroups(place: &Place, id: &str) -> Vec<PathBuf> {
-    let name = id.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let _ = place;
+/// The container's directories in the hierarchies of cgroups: the place's name is theirs.
+fn cgroups(place: &Place) -> Vec<PathBuf> {
+    let name = place.dir.file_name().unwrap();
     let tops = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
     let places = tops.map(|top| top.path().join(name));
     places.filter(|place| place.is_dir()).collect()
@@ -189,6 +197,10 @@ fn a_counter_goes_on_where_it_was() {
     let id = place.id("a");
     place.run(&id);
     place.at_least(20);
+    let mut word = String::new();
+    while word.is_empty() {
+        word = place.shown().1;
+    }
     let before = mounts();
     for _ in 0..2 {
         succeeds(&place.save(&id, &[]));
@@ -196,11 +208,18 @@ fn a_counter_goes_on_where_it_was() {
             !place.call(&["state", &id]).status.success(),
             "the container is deleted"
         );
-        assert_eq!(cgroups(&place, &id), Vec::<PathBuf>::new());
+        assert_eq!(cgroups(&place), Vec::<PathBuf>::new());
         let count = place.count();
-        std::fs::write(place.bundle().join("rootfs/tmp/n"), "0").unwrap();
         succeeds(&place.again(&id, &[]));
         place.at_least(count + 5);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while place.shown().1 != word {
+            assert!(
+                Instant::now() < deadline,
+                "{word} is forgotten: {:?}",
+                place.shown()
+            );
+        }
         assert_eq!(place.state(&id)["status"], "running");
         // The clocks of the restored processes are in a time namespace; exec goes there too.
         let own = place.expect(&[
@@ -517,7 +536,7 @@ fn a_failed_restore_leaves_nothing() {
     );
     assert_eq!(read_to_string(&victim).unwrap(), "precious");
     assert!(!place.call(&["state", &id]).status.success());
-    assert_eq!(cgroups(&place, &id), Vec::<PathBuf>::new());
+    assert_eq!(cgroups(&place), Vec::<PathBuf>::new());
     assert_eq!(mounts(), before);
     assert!(place.dir.join("poststop").exists());
     // The image is as good as before.
@@ -617,4 +636,61 @@ fn a_flag_with_a_wrong_value_is_named() {
     let output = place.finish(command);
     assert!(err(&output).contains("criu is not installed"), "{}", err(&output));
     assert_eq!(place.state(&id)["status"], "running");
+}
+
+#[test]
+fn a_restore_adopts_what_the_container_leaves_behind() {
+    let Some(place) = place("a_restore_adopts_what_the_container_leaves_behind") else {
+        return;
+    };
+    // Without a pid namespace an orphan of the container goes to the nearest subreaper of the host, or to its init.
+    place.program(
+        "(until [ -e /tmp/done ]; do sleep 0.02; done) & until [ -e /tmp/go ]; do sleep 0.02; done",
+        |config| {
+            config["linux"]["namespaces"]
+                .as_array_mut()
+                .unwrap()
+                .retain(|namespace| namespace["type"] != "pid");
+        },
+    );
+    let id = place.id("a");
+    let file = |name: &str| place.bundle().join("rootfs/tmp").join(name);
+    let image = place.images("image");
+    place.run(&id);
+    place.until(&id, "running");
+    std::thread::sleep(Duration::from_millis(200));
+    succeeds(&place.save(&id, &[]));
+    let parent_of_orphan = |flags: &[&str]| {
+        let _ = std::fs::remove_file(file("go"));
+        let _ = std::fs::remove_file(file("done"));
+        let line = [&["restore", "--image-path", &image], flags, &[&id]].concat();
+        let mut command = place.command(&line);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut runtime = command.spawn().unwrap();
+        place.until(&id, "running");
+        let init = place.state(&id)["pid"].to_string();
+        let children = read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+        let orphan = children.split_whitespace().next().unwrap().to_owned();
+        std::fs::write(file("go"), "").unwrap();
+        let parent = || {
+            let stat = read_to_string(format!("/proc/{orphan}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ")
+                .and_then(|(_, rest)| rest.split(' ').nth(1).map(str::to_owned))
+                .unwrap_or_default()
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while parent() == init {
+            assert!(Instant::now() < deadline, "init does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let adopter = parent();
+        std::fs::write(file("done"), "").unwrap();
+        let own = runtime.id().to_string();
+        let _ = runtime.wait();
+        (adopter, own)
+    };
+    let (adopter, runtime) = parent_of_orphan(&[]);
+    assert_eq!(adopter, runtime);
+    let (adopter, runtime) = parent_of_orphan(&["--no-subreaper"]);
+    assert_ne!(adopter, runtime);
 }

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 
 pub(crate) use agent::hand_over;
 pub(crate) use hook::{HookRun, run_hook};
+pub(crate) use lend::mapped_userns;
 pub(crate) use link::{Link, Report, send};
 pub(crate) use spawning::{spawn_init, start_program};
 pub(crate) use words::failure;

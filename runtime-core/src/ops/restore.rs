@@ -191,7 +191,8 @@ impl Restoring<'_> {
         match (walked, launch.init.take()) {
             (Ok(()), Some(init)) => {
                 let pid = init.pid;
-                self.place.enter(&init.pidfd)?;
+                let root = self.plan.surroundings.root.as_ref();
+                self.place.enter(&init.pidfd, root)?;
                 Criu::meet(socket, init.pidfd, printed).map(|criu| (criu, pid))
             }
             (Ok(()), None) => Err(Error::new(ErrorKind::Internal, "the schedule spawned no criu")),
