@@ -587,8 +587,8 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
     (
         "restore",
         "no-subreaper",
-        CRIU,
-        "a_restore_adopts_what_the_container_leaves_behind",
+        OPTIONS,
+        "restore_adopts_what_is_left_behind",
     ),
     (
         "restore",

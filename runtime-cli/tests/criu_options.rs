@@ -9,7 +9,7 @@ use std::fs::read_to_string;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use place::{Place, err};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -37,11 +37,32 @@ fn false_criu() {
             6 => {}
             kind => {
                 std::fs::write(&asked, &request[..length]).unwrap();
-                answer(b"\x08\x06\x10\x01\x2a\x0e\x0a\x0cstatus-ready");
+                answer(&notice(if kind == 2 {
+                    "setup-namespaces"
+                } else {
+                    "status-ready"
+                }));
                 answer(&[&[8, kind][..], b"\x10\x00\x4a\x08no, said"].concat());
             }
         }
     }
+}
+
+/// A notification with the pid of the caller.
+fn notice(stage: &str) -> Vec<u8> {
+    let mut inner = [&[10, u8::try_from(stage.len()).unwrap()], stage.as_bytes(), &[16]].concat();
+    let mut pid = std::process::id();
+    while pid >= 0x80 {
+        inner.push((pid & 0x7f) as u8 | 0x80);
+        pid >>= 7;
+    }
+    inner.push(u8::try_from(pid).unwrap());
+    [
+        b"\x08\x06\x10\x01\x2a",
+        &[u8::try_from(inner.len()).unwrap()][..],
+        &inner,
+    ]
+    .concat()
 }
 
 /// A place with a false criu in its search path.
@@ -70,16 +91,18 @@ impl Asking {
         self.place.dir.join("asked")
     }
 
-    fn call(&self, arguments: &[&str]) -> Output {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.place.command(arguments);
         let path = std::env::var("PATH").unwrap_or_default();
+        let bin = self.place.dir.join("criu-bin");
         command
-            .env(
-                "PATH",
-                format!("{}:{path}", self.place.dir.join("criu-bin").display()),
-            )
+            .env("PATH", format!("{}:{path}", bin.display()))
             .env(ASKED, self.asked_file());
-        self.place.finish(command)
+        command
+    }
+
+    fn call(&self, arguments: &[&str]) -> Output {
+        self.place.finish(self.command(arguments))
     }
 
     /// The options that CRIU is asked with, and the kind of the request.
@@ -331,4 +354,46 @@ fn restore_says_that_no_pivot_means_nothing() {
         "{}",
         err(&output)
     );
+}
+
+#[test]
+fn restore_adopts_what_is_left_behind() {
+    let Some(asking) = Asking::new("restore_adopts_what_is_left_behind") else {
+        return;
+    };
+    // A hook leaves a process whose parent has ended: whose child is it now?
+    let dir = &asking.place.dir;
+    let script = format!(
+        "(sleep 10 & echo $! > {0}/orphan); sleep 0.3; grep PPid /proc/$(cat {0}/orphan)/status > {0}/parent",
+        dir.display()
+    );
+    asking.place.configure("config.json", "true", |config| {
+        config["hooks"] = serde_json::json!({"createRuntime": [
+            {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]});
+    });
+    let image = dir.join("image");
+    let parent = |flags: &[&str]| {
+        let line = [
+            &["restore", "--image-path", image.to_str().unwrap()],
+            flags,
+            &[&asking.id],
+        ]
+        .concat();
+        let mut child = asking
+            .command(&line)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let _ = child.wait();
+        let said = read_to_string(dir.join("parent")).unwrap();
+        let parent = said
+            .split_whitespace()
+            .last()
+            .and_then(|pid| pid.parse::<u32>().ok());
+        (parent.unwrap_or_else(|| panic!("{said}")), child.id())
+    };
+    let (adopter, runtime) = parent(&[]);
+    assert_eq!(adopter, runtime);
+    let (adopter, runtime) = parent(&["--no-subreaper"]);
+    assert_ne!(adopter, runtime);
 }
