@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Where test folders are made; the system's temporary folder by default. A tmpfs makes the suite much faster.
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
+    /// Give every command --systemd-cgroup, and paths of the form slice:prefix:name; needs systemd.
+    #[arg(long)]
+    pub(crate) systemd_cgroup: bool,
     /// Keep the folders of failed tests and say where they are.
     #[arg(long)]
     pub(crate) keep: bool,

@@ -83,7 +83,28 @@ impl<'a> Case<'a> {
 
     /// Value of `linux.cgroupsPath` for the container `id`.
     pub(crate) fn cgroups_path(&self, id: &str) -> String {
+        if self.host.systemd {
+            return format!("{}:t:{id}", self.slice());
+        }
         format!("/{}/{id}", self.host.cgroup_parent)
+    }
+
+    /// One that is there already: a slice of our own would stay behind.
+    fn slice(&self) -> &'static str {
+        match rustix::process::geteuid().is_root() {
+            true => "system.slice",
+            false => "user.slice",
+        }
+    }
+
+    /// The container's cgroup below a hierarchy's mount point, where root's are.
+    pub(crate) fn cgroup_below(&self, mount_point: &Path) -> PathBuf {
+        match self.host.systemd {
+            true => mount_point
+                .join(self.slice())
+                .join(format!("t-{}.scope", self.id)),
+            false => mount_point.join(&self.host.cgroup_parent).join(&self.id),
+        }
     }
 
     /// A bundle of the default configuration, edited.
@@ -111,6 +132,9 @@ impl<'a> Case<'a> {
     /// The runtime with `--root` and `args`, not started yet.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = command::plain(self.runtime);
+        if self.host.systemd {
+            command.arg("--systemd-cgroup");
+        }
         command
             .arg("--root")
             .arg(self.root())

@@ -17,6 +17,8 @@ pub(crate) struct Host {
     pub(crate) template: PathBuf,
     /// Name of the folder in every cgroup hierarchy under which containers are put.
     pub(crate) cgroup_parent: String,
+    /// Containers are scopes of systemd.
+    pub(crate) systemd: bool,
     root: bool,
     kernel: (u32, u32),
 }
@@ -32,10 +34,14 @@ impl Host {
             .join(format!("cf-{own}"));
         let probe = binaries::find(binaries::Program::Probe, args.probe.as_deref())
             .map_err(|error| error.to_string())?;
+        if args.systemd_cgroup && !Path::new("/run/systemd/system").is_dir() {
+            return Err("--systemd-cgroup: systemd does not run here".to_owned());
+        }
         let host = Host {
             template: work.join("template"),
             work,
             cgroup_parent: format!("cf-{own}-all"),
+            systemd: args.systemd_cgroup,
             root: rustix::process::geteuid().is_root(),
             kernel: kernel_version(),
         };

@@ -262,8 +262,7 @@ fn bytes_that_are_no_text_are_kept_in_paths_and_refused_elsewhere() {
     assert!(typed.text("config").is_err());
 }
 
-/// The calls that containerd's shims, docker, podman, conmon and CRI-O were seen to make (checkpoint and restore are not
-/// there yet): each is accepted as it stands.
+/// The calls that containerd's shims, docker, podman, conmon and CRI-O were seen to make: each is accepted as it stands.
 #[test]
 fn the_calls_of_engines() {
     const SHIM: &str = "--root /r --log /l --log-format json";
@@ -314,6 +313,27 @@ fn the_calls_of_engines() {
         ("--root /r", "exec --process /f c1"),
         ("", "update --resources=/f c1"),
         ("", "kill --all c1 9"),
+        (
+            SHIM,
+            "checkpoint --image-path /i --work-path /w --leave-running --tcp-established --ext-unix-sk --shell-job \
+             --file-locks --manage-cgroups-mode soft --empty-ns network --parent-path ../p --lazy-pages --page-server \
+             127.0.0.1:1 --status-fd 3 --pre-dump c1",
+        ),
+        (
+            SHIM,
+            "restore --image-path /i --work-path /w --tcp-established --detach --pid-file /p --console-socket /s --no-pivot \
+             -no-subreaper --bundle /b c1",
+        ),
+        (
+            "--log-format=json --log /l",
+            "checkpoint --image-path /i --work-path /w --leave-running --tcp-established --file-locks --pre-dump \
+             --parent-path p c1",
+        ),
+        (
+            CONMON,
+            "restore --bundle /b --pid-file /p --detach --image-path /i --work-path /w --tcp-established --tcp-close \
+             --file-locks --lsm-profile=apparmor:x --lsm-mount-context=y c1",
+        ),
         (
             "--log-level debug --log=journald:c1",
             "exec --pid-file /p --process /f --detach --tty c1",

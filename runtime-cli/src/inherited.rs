@@ -3,9 +3,11 @@
 //! A bare number becomes an owned descriptor by pidfd_getfd(2) on ourselves: safe and without /proc. Which numbers are
 //! open is told by the kernel's rule that a new descriptor takes the lowest that is not.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use runtime_core::{Error, ErrorKind, Result};
+use rustix::fs::OFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 /// The first descriptor after standard error.
@@ -20,6 +22,8 @@ pub(crate) struct Inherited {
     pub(crate) listen: u32,
     /// LISTEN_FDNAMES.
     pub(crate) listen_names: Option<String>,
+    /// What --status-fd names.
+    pub(crate) status: Option<OwnedFd>,
 }
 
 impl Inherited {
@@ -57,8 +61,41 @@ impl Inherited {
             descriptors: descriptors.collect::<Result<_>>()?,
             listen,
             listen_names,
+            status: None,
         })
     }
+}
+
+/// Takes over the descriptor that --status-fd names, for writing; -1 names none. With the number closed, who reads it sees its
+/// end when what comes back is closed. Must come before this program opens anything.
+///
+/// # Errors
+/// It is no number, not open, or not for writing.
+pub(crate) fn status(value: Option<&OsStr>) -> Result<Option<OwnedFd>> {
+    let Some(value) = value.filter(|value| *value != "-1") else {
+        return Ok(None);
+    };
+    let wrong = |why: &str| {
+        let message = format!("invalid --status-fd argument {}: {why}", value.to_string_lossy());
+        Error::new(ErrorKind::InvalidArgument, message)
+    };
+    let number = value.to_str().and_then(|text| text.parse().ok());
+    let number: i32 = number
+        .filter(|number| *number >= 0)
+        .ok_or_else(|| wrong("allowed is the number of a descriptor that is open, or -1"))?;
+    let ourselves = pidfd_open(getpid(), PidfdFlags::empty())
+        .map_err(|errno| Error::os(format!("pidfd_open({})", getpid()), errno))?;
+    if ourselves.as_raw_fd() == number {
+        return Err(wrong("the descriptor is not open"));
+    }
+    let fd = pidfd_getfd(&ourselves, number, PidfdGetfdFlags::empty())
+        .map_err(|errno| wrong(&runtime_core::error::strerror(errno.raw_os_error())))?;
+    let flags = rustix::fs::fcntl_getfl(&fd).map_err(|errno| Error::os("fcntl(F_GETFL)", errno))?;
+    if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+        return Err(wrong("not writable"));
+    }
+    nix::unistd::close(number).map_err(|errno| Error::os(format!("close({number})"), errno))?;
+    Ok(Some(fd))
 }
 
 /// How many sockets the environment announces to us: none when it speaks to another process.
@@ -95,6 +132,18 @@ mod tests {
             .expect_err("not a number")
             .to_string();
         assert!(error.contains("$LISTEN_FDS") && error.contains("two"), "{error}");
+    }
+
+    #[test]
+    fn a_status_descriptor_must_be_open_and_writable() {
+        assert!(matches!(status(None), Ok(None)));
+        assert!(matches!(status(Some("-1".as_ref())), Ok(None)));
+        let (reader, _writer) = rustix::pipe::pipe().expect("a pipe");
+        let reader = reader.as_raw_fd().to_string();
+        for wrong in ["x", "-2", "1000000", reader.as_str()] {
+            let error = status(Some(wrong.as_ref())).expect_err(wrong).to_string();
+            assert!(error.contains("--status-fd") && error.contains(wrong), "{error}");
+        }
     }
 
     #[test]

@@ -204,6 +204,28 @@ fn the_hosts_cgroups_are_not_shown() {
 }
 
 #[test]
+fn without_a_cgroup_of_its_own_the_callers_is_shown_read_only() {
+    let Some(place) = Place::new("callers") else {
+        return;
+    };
+    if !Path::new("/sys/fs/cgroup/pids/tasks").exists() {
+        eprintln!("SKIPPED: no hierarchy of version 1 with the pids controller");
+        return;
+    }
+    place.configure(
+        "test -f /sys/fs/cgroup/pids/tasks && awk '$5 == \"/sys/fs/cgroup/pids\" { print $6 }' /proc/self/mountinfo",
+        |config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+            namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        },
+    );
+    let seen = place.expect(&["run", "c"]);
+    // The first one came with the host's /sys and is covered.
+    let last = seen.lines().last().expect("a mount");
+    assert!(last.starts_with("ro,"), "{seen}");
+}
+
+#[test]
 fn a_limit_that_cannot_hold_is_refused() {
     let Some(place) = Place::new("limit") else { return };
     place.configure("true", |config| {

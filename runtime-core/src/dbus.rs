@@ -10,7 +10,7 @@ mod text;
 mod value;
 
 pub(crate) use address::Address;
-pub(crate) use connection::{Connection, Failure};
+pub(crate) use connection::{Connection, Failure, is_closed};
 #[cfg(test)]
 pub(crate) use message::Kind;
 pub(crate) use message::Message;

@@ -48,7 +48,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(name: &'static str, why: &'static str, found: impl Into<String>) -> Self {
+    pub(crate) fn ok(name: &'static str, why: &'static str, found: impl Into<String>) -> Self {
         Self {
             name,
             state: State::Ok,
@@ -59,7 +59,7 @@ impl Finding {
     }
 
     /// Only some containers miss it.
-    fn limited(self, how: impl Into<String>) -> Self {
+    pub(crate) fn limited(self, how: impl Into<String>) -> Self {
         Self {
             state: State::Limited,
             how: Some(how.into()),
@@ -68,7 +68,7 @@ impl Finding {
     }
 
     /// No container can do without.
-    fn missing(self, how: impl Into<String>) -> Self {
+    pub(crate) fn missing(self, how: impl Into<String>) -> Self {
         Self {
             state: State::Missing,
             ..self.limited(how)

@@ -98,6 +98,15 @@ impl Error {
         self
     }
 
+    /// Gives the field another name, where `name` knows one.
+    #[must_use]
+    pub(crate) fn with_field_named(mut self, name: impl FnOnce(&str) -> Option<String>) -> Self {
+        if let Some(field) = self.0.field.as_deref().and_then(name) {
+            self.0.field = Some(field);
+        }
+        self
+    }
+
     /// Names the step that failed, as `mount proc on /proc`.
     #[must_use]
     pub fn with_step(mut self, step: impl Into<String>) -> Self {

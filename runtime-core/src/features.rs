@@ -29,11 +29,11 @@ const MEMORY_POLICY: bool = true;
 /// There is a systemd cgroup driver, for the system's manager and for a user's.
 pub(crate) const SYSTEMD: bool = true;
 /// `checkpoint` and `restore` are there.
-pub(crate) const CHECKPOINT: bool = false;
+pub(crate) const CHECKPOINT: bool = true;
 
 /// Annotations of a configuration that change what the runtime does on the host. A name that ends in a dot stands for
 /// all that begin with it.
-const UNSAFE_ANNOTATIONS: [&str; 1] = ["org.systemd.property."];
+const UNSAFE_ANNOTATIONS: [&str; 2] = ["org.criu.config", "org.systemd.property."];
 
 /// The oldest version of the specification whose configurations are accepted.
 const OCI_VERSION_MIN: &str = "1.0.0";

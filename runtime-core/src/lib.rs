@@ -8,15 +8,19 @@
 //! ```
 
 pub mod cgroup;
+mod criu;
 mod dbus;
 pub mod doctor;
 pub mod error;
 pub mod facts;
 pub mod features;
+pub mod gpu;
 mod id;
+mod id_mapped;
 mod init_image;
 mod launch;
 mod lower;
+pub mod memory;
 mod netlink;
 mod ops;
 pub mod plan;
@@ -28,11 +32,16 @@ pub mod spec;
 mod state;
 mod sys;
 pub mod time;
+mod whole;
 
 pub use cgroup::Stats;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};
+pub use id_mapped::id_mapped_copy;
 pub use init_image::{INSTALLED_INIT, init_image};
 pub use ops::{Container, Deleted, Event, Events, Executed, Runtime};
-pub use request::{CgroupDriver, CreateRequest, ExecRequest, Stdio, SubCgroup, Terminal, UpdateRequest};
+pub use request::{
+    CgroupDriver, CheckpointRequest, CreateRequest, CriuOptions, ExecRequest, ManageCgroups, NetworkLock,
+    RestoreRequest, Stdio, SubCgroup, Terminal, UpdateRequest,
+};
 pub use state::{Exit, State, Status};

@@ -2,14 +2,20 @@
 //!
 //! Nothing here is looked up or opened; descriptors that the caller hands over are owned.
 
+mod criu;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::error::Result;
+use crate::gpu::DeviceRequest;
+use crate::gpu::hooks::GpuRequest;
 use crate::id::ContainerId;
 use crate::spec::LoadedSpec;
+
+pub use criu::{CheckpointRequest, CriuOptions, ManageCgroups, NetworkLock, RestoreRequest};
 
 /// How cgroups are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,6 +62,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     /// The configuration.
     pub spec: LoadedSpec,
+    /// Devices of vendors beside those of the configuration.
+    pub devices: DeviceRequest,
     /// The standard descriptors.
     pub stdio: Stdio,
     /// The terminal.
@@ -77,6 +85,8 @@ pub struct CreateRequest {
     pub no_pivot: bool,
     /// Leave the session keyring as it is.
     pub no_new_keyring: bool,
+    /// What is done without the hook programs of GPU vendors.
+    pub gpu: GpuRequest,
 }
 
 impl CreateRequest {
@@ -86,6 +96,7 @@ impl CreateRequest {
             id,
             bundle: bundle.into(),
             spec,
+            devices: DeviceRequest::default(),
             stdio: Stdio::default(),
             terminal: Terminal::None,
             preserve_fds: Vec::new(),
@@ -96,6 +107,7 @@ impl CreateRequest {
             pidfd_socket: None,
             no_pivot: false,
             no_new_keyring: false,
+            gpu: GpuRequest::default(),
         }
     }
 }

@@ -87,6 +87,10 @@ fn an_update_changes_what_it_names_and_is_remembered() {
     other
         .update(&request(&json!({"memory": {"limit": 50_331_648}})))
         .unwrap();
+    assert_eq!(
+        saved(&container),
+        json!({"pids": {"limit": 30}, "memory": {"limit": 50_331_648}})
+    );
     container
         .update(&request(&json!({"pids": {"limit": 0}})))
         .unwrap();

@@ -5,7 +5,7 @@
 
 use crate::tally::Tally;
 use crate::workspace::{Scratch, cargo, programs};
-use crate::{Outcome, host, licences, package, steps, workspace};
+use crate::{Outcome, host, licences, package, steps, vm, workspace};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -55,6 +55,8 @@ pub(crate) fn run(extent: Extent) -> Outcome {
     if extent == Extent::Full {
         package::in_debian(&mut tally);
         conformance(&mut tally);
+        gpu_conformance(&mut tally);
+        guest(&mut tally);
     }
     report(&tally, begin);
     Ok(tally.failed == 0)
@@ -115,7 +117,8 @@ fn licence_check(tally: &mut Tally) {
     }
 }
 
-/// All unit, integration and documentation tests. Their output is held back unless one fails: it is long.
+/// All unit, integration and documentation tests. Their output is held back unless one fails: it is long. Property tests
+/// draw the same cases each time, so that what fails here fails again; `cargo test` draws new ones.
 fn tests(tally: &mut Tally) {
     steps::heading("tests");
     let arguments = [
@@ -127,6 +130,9 @@ fn tests(tally: &mut Tally) {
         "--show-output",
     ];
     let mut command = cargo(&arguments);
+    if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
+        command.env("PROPTEST_RNG_SEED", "1");
+    }
     match follow(&mut command) {
         Ok(counted) => tally.add(counted),
         Err(error) => tally.fail(format!("tests: {error}")),
@@ -194,6 +200,55 @@ fn conformance_run(tally: &mut Tally) -> Result<(), String> {
     match status.success() || tally.failed > before {
         true => Ok(()),
         false => Err(format!("{status}, although its report names no failure")),
+    }
+}
+
+/// What containers with GPUs must be like; one line of JSON for each check.
+fn gpu_conformance(tally: &mut Tally) {
+    steps::heading("conformance of GPUs, without one");
+    if let Err(error) = gpu_conformance_run(tally) {
+        println!("{error}");
+        tally.fail(format!("gpu-conformance: {error}"));
+    }
+}
+
+fn gpu_conformance_run(tally: &mut Tally) -> Result<(), String> {
+    let programs = programs("debug")?;
+    let mut checks = Command::new(programs.join("gpu-conformance"));
+    checks.arg("--runtime").arg(programs.join("runtime"));
+    println!("$ {}", steps::show(&checks));
+    let done = checks
+        .output()
+        .map_err(|error| format!("cannot run it: {error}"))?;
+    let text = String::from_utf8_lossy(&done.stdout);
+    println!("{text}");
+    let before = tally.failed;
+    let count = tally.json_lines(&text)?;
+    match count > 0 && (done.status.success() || tally.failed > before) {
+        true => Ok(()),
+        false => Err(format!(
+            "{}, {count} checks: {}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr)
+        )),
+    }
+}
+
+/// The tests that need a host of another kind: systemd, cgroup v2 alone, AppArmor.
+fn guest(tally: &mut Tally) {
+    steps::heading("tests in a guest with systemd and cgroup v2");
+    let users = [vm::Who::Root, vm::Who::User];
+    let done = vm::require().and_then(|()| vm::suite::all(tally, vm::Layout::Unified, &users, None));
+    match done {
+        Ok(()) => {}
+        Err(vm::Trouble::Absent(why)) => {
+            println!("SKIPPED tests in a guest: {why}");
+            tally.skip(format!("tests in a guest: {why}"));
+        }
+        Err(vm::Trouble::Broken(why)) => {
+            println!("{why}");
+            tally.fail(format!("tests in a guest: {why}"));
+        }
     }
 }
 

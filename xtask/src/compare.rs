@@ -4,7 +4,7 @@
 //!
 //! All runtimes take part in one run, one after the other within each round, and the order rotates from round to
 //! round: what else the host does then hits all of them alike. Every command is started by a small process of its own
-//! ([`measure`]), which is pinned to one core, takes the time and reports the peak memory of what it waited for.
+//! ([`measure`]), which is pinned to one core unless told otherwise, takes the time and reports the peak memory of what it waited for.
 
 mod figures;
 mod options;
@@ -14,13 +14,16 @@ mod sample;
 
 use crate::workspace::{Scratch, cargo, programs};
 use crate::{Outcome, bundle, host, steps};
-use options::Options;
-use rounds::{Contestant, Stage};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use options::{Cores, Options};
+use rounds::{Contestant, OWN, Stage};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) use sample::{NAME as SAMPLE, measure};
 
+/// NVIDIA's program for hooks, where its package has it; NVIDIA_CDI_HOOK names another one.
+const CDI_HOOK: &str = "/usr/bin/nvidia-cdi-hook";
 /// Rounds that are thrown away.
 const WARM_UP: usize = 3;
 
@@ -54,34 +57,51 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         }
     };
     let scratch = Scratch::new("bench")?;
+    let hook = std::env::var("NVIDIA_CDI_HOOK").unwrap_or_else(|_| CDI_HOOK.to_owned());
     let stage = Stage {
         ends: scratch.join("true"),
         stays: scratch.join("sleep"),
         new_profile: scratch.join("new-profile"),
         profile: scratch.join("profile"),
+        gpu: scratch.join("gpu"),
+        gpu_hook: Path::new(&hook).exists(),
         sampler: release.join("xtask"),
-        core: sample::last_core()?,
+        core: match options.cores {
+            Cores::Last => Some(sample::last_core()?),
+            Cores::One(core) => Some(core),
+            Cores::All => None,
+        },
     };
     steps::must(&mut bundle::make(&release, &stage.ends, &["/bin/true"]))?;
     steps::must(&mut bundle::make(&release, &stage.stays, &["/bin/sleep", "600"]))?;
+    steps::must(
+        std::process::Command::new(release.join("gpu-driver"))
+            .arg("bundle")
+            .arg(&stage.gpu)
+            .arg(&hook),
+    )?;
     for bundle in [&stage.new_profile, &stage.profile] {
         steps::must(&mut bundle::make(&release, bundle, &["/bin/true"]))?;
         profile::put(bundle)?;
     }
 
+    let (place, filesystem) = state_place();
+    let states = Scratch::below(&place, "bench-state")?;
     let mut contestants = Vec::new();
-    for (name, path) in [("runtime".to_owned(), own)].into_iter().chain(options.peers()) {
-        contestants.push(Contestant::look(&name, &path, &scratch)?);
+    for (name, path) in [(OWN.to_owned(), own)].into_iter().chain(options.peers()) {
+        contestants.push(Contestant::look(&name, &path, &states)?);
     }
     let left_out = stage.warm_up(&mut contestants, WARM_UP);
     for reason in &left_out {
         println!("LEFT OUT {reason}");
     }
     println!(
-        "{} rounds of {} runtimes on core {}, order rotating, {WARM_UP} rounds of warm-up",
+        "{} rounds of {} runtimes on {}, order rotating, {WARM_UP} rounds of warm-up, state on {filesystem}",
         options.runs,
         contestants.len(),
-        stage.core
+        stage
+            .core
+            .map_or("all cores".to_owned(), |core| format!("core {core}"))
     );
     let samples = stage.measure(&mut contestants, options.runs)?;
     let rows = figures::rows(&samples);
@@ -96,6 +116,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
             "core": stage.core,
             "rounds": options.runs,
             "warm_up_rounds": WARM_UP,
+            "state": filesystem,
             "floor_kib": samples.floor_kib,
             "runtimes": contestants.iter().map(Contestant::about).collect::<Vec<_>>(),
             "left_out": left_out,
@@ -105,6 +126,16 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         std::fs::write(file, text).map_err(|error| format!("--json {}: {error}", file.display()))?;
     }
     Ok(true)
+}
+
+/// Where engines keep the state of containers: on a tmpfs, as /run is. On a disk the time that the disk takes to forget
+/// a directory (a discard, milliseconds) would be counted as the runtimes'.
+fn state_place() -> (PathBuf, &'static str) {
+    let tmpfs = |path: &&str| statfs(*path).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC);
+    match ["/run", "/dev/shm"].into_iter().find(tmpfs) {
+        Some(path) => (PathBuf::from(path), "tmpfs"),
+        None => (std::env::temp_dir(), "the disk"),
+    }
 }
 
 fn about_host() -> Value {

@@ -22,13 +22,20 @@ pub(crate) enum Need {
     Ip,
     /// `newuidmap`, for containers of users with a range of ids.
     IdMaps,
+    /// `mmdebstrap`, which makes the guest's disk.
+    Bootstrap,
+    /// `mke2fs`, which packs it.
+    Ext4,
 }
 
 impl Need {
+    /// Of the test bed alone, beside what every Debian has.
+    pub(crate) const VM: [Need; 2] = [Need::Bootstrap, Need::Ext4];
+
     /// What building takes.
     pub(crate) const BUILD: [Need; 3] = [Need::Linker, Need::CLibrary, Need::Seccomp];
 
-    /// Everything.
+    /// Everything that building and testing on this host takes.
     pub(crate) const ALL: [Need; 6] = [
         Need::Linker,
         Need::CLibrary,
@@ -47,6 +54,8 @@ impl Need {
             Need::Busybox => "busybox-static",
             Need::Ip => "iproute2",
             Need::IdMaps => "uidmap",
+            Need::Bootstrap => "mmdebstrap",
+            Need::Ext4 => "e2fsprogs",
         }
     }
 
@@ -69,6 +78,8 @@ impl Need {
             Need::Seccomp => library("libseccomp.a"),
             Need::Busybox => vec!["/usr/bin/busybox".into(), "/bin/busybox".into()],
             Need::IdMaps => vec!["/usr/bin/newuidmap".into()],
+            Need::Bootstrap => vec!["/usr/bin/mmdebstrap".into()],
+            Need::Ext4 => vec!["/usr/sbin/mke2fs".into(), "/sbin/mke2fs".into()],
             Need::Ip => ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"]
                 .map(String::from)
                 .to_vec(),

@@ -8,6 +8,7 @@
 //! - [`compare`]: time and memory beside other runtimes.
 //! - [`package`]: what people get who do not build it themselves.
 //! - [`soak`]: thousands of containers, and what is left of them.
+//! - [`vm`]: a guest with systemd and cgroup v2, for the tests that this host cannot run.
 
 #![allow(
     clippy::print_stdout,
@@ -22,13 +23,14 @@ mod demo;
 #[cfg(test)]
 mod documents;
 mod host;
+mod install;
 mod licences;
 mod package;
 mod soak;
 mod spdx;
 mod steps;
 mod tally;
-
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -42,17 +44,31 @@ usage: cargo xtask COMMAND
   bench [OPTIONS]            time and peak memory of commands, interleaved with runc, crun and youki
     --json FILE              also write the figures and every sample
     --runs N                 measured rounds, 5 to 10000 (default 50)
+    --core N|all             run everything on this core (default: the last one), or on all as engines do
     --peer NAME=PATH         a runtime to compare with; may be given several times, and instead of
                              runc, crun and youki on PATH
     --runtime PATH           the runtime to measure instead of this workspace's release build
   soak [OPTIONS]             thousands of containers and execs; fails when anything is left of them
     --rounds N               containers, and as many execs (default 10000)
+    --together N             instead: N containers at the same time below one cgroup, made 8 at once, with the cost of
+                             the first and the last
+    --systemd-cgroup         with the systemd cgroup driver
     --runtime PATH           the runtime to try instead of this workspace's release build
   package [--output DIR]     a release build as Debian package and tarball, with a bill of materials (CycloneDX) and their
                              SHA-256 sums, in target/package or DIR
   package check [PART...]    whether others can use them: crates (runtime-core builds alone as published), install (cargo
                              install from elsewhere), debian (the package in a fresh Debian, and nothing left of it),
                              twice (two builds in two folders are the same); ends with `N passed, N failed, N skipped`
+  vm [OPTIONS] [-- COMMAND]  boots a Debian guest with systemd, cgroup v2 and AppArmor under QEMU and runs the command in
+                             it, with this workspace read-only at its own path; the status is the command's, 124 after
+                             the time limit, 125 when the guest failed. Without a command: the tests and conformance for
+                             both cgroup drivers, as root and as a user; ends with `N passed, N failed, N skipped`
+    --user                   as the unprivileged user tester, in a service of its own systemd
+    --cgroup v2|hybrid       cgroup v2 alone (Debian 13, default), or with controllers of v1 (Debian 12)
+    --share DIR              one more folder of this host, read-only at its own path
+    --time-limit SECONDS     for the command (default 3600) or for the tests of each user (default 2400)
+  install [--to DIR]         build the runtime and the containerd shim for use, and install them (default
+                             /usr/local/bin)
   setup                      only install the Debian packages that the others need
   help                       this text
 ";
@@ -64,6 +80,8 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
+        ["vm", options @ ..] => return vm::run(options),
+        [vm::inside::WORD, order] => vm::inside::run(order),
         ["demo"] => demo::run(),
         ["test"] => checks::run(checks::Extent::Full),
         ["test", "--quick"] => checks::run(checks::Extent::Quick),
@@ -71,6 +89,7 @@ fn main() -> ExitCode {
         ["soak", options @ ..] => soak::run(options),
         ["package", options @ ..] => package::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
+        ["install", options @ ..] => install::run(options),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
         ["help" | "--help" | "-h"] | [] => {
             print!("{USAGE}");

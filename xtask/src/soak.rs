@@ -6,6 +6,8 @@
 //! What belongs to the soak is known by its folder and its ids: processes by their mounts, mounts by their source,
 //! cgroups and files by their names. Orphans become children of this process (it is a subreaper), so none can hide.
 
+mod crowd;
+
 use crate::workspace::{Scratch, cargo, programs};
 use crate::{Outcome, bundle, host, steps};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -23,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs it and prints what was done and what is left.
 pub(crate) fn run(words: &[&str]) -> Outcome {
-    let (rounds, given) = options(words)?;
+    let options = options(words)?;
     if !host::is_root() {
         return Err("soak: has to run as root: it looks into all processes and cgroups".to_owned());
     }
@@ -36,7 +38,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         "--bins",
     ]))?;
     let release = programs("release")?;
-    let runtime = match given {
+    let runtime = match options.runtime {
         Some(path) => path,
         None => {
             steps::must(&mut cargo(&["build", "--release", "--package", "runtime-cli"]))?;
@@ -44,8 +46,11 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         }
     };
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))?;
-    let soak = Soak::new(runtime)?;
-    let outcome = soak.all(&release, rounds);
+    let soak = Soak::new(runtime, options.systemd)?;
+    let outcome = match options.together {
+        Some(count) => soak.crowd(&release, count),
+        None => soak.all(&release, options.rounds),
+    };
     // Whatever happened: nothing of it may live on.
     for id in soak.known() {
         let _ = soak.command(&["delete", "--force", &id]);
@@ -59,24 +64,42 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     Ok(remains.is_empty())
 }
 
-fn options(words: &[&str]) -> Result<(usize, Option<PathBuf>), String> {
-    let (mut rounds, mut runtime) = (ROUNDS, None);
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    rounds: usize,
+    /// Containers at the same time, instead of lives and execs.
+    together: Option<usize>,
+    systemd: bool,
+    runtime: Option<PathBuf>,
+}
+
+fn options(words: &[&str]) -> Result<Options, String> {
+    let mut options = Options {
+        rounds: ROUNDS,
+        together: None,
+        systemd: false,
+        runtime: None,
+    };
     let mut words = words.iter();
     while let Some(option) = words.next() {
-        let value = words.next().ok_or(format!("soak: {option} needs a value"))?;
+        let mut value = || words.next().ok_or(format!("soak: {option} needs a value"));
+        let number = |value: &str| {
+            let number = value.parse().ok().filter(|number: &usize| *number > 0);
+            number.ok_or(format!("soak: {option} {value:?} is not a number above 0"))
+        };
         match *option {
-            "--rounds" => {
-                rounds = value
-                    .parse()
-                    .ok()
-                    .filter(|rounds| *rounds > 0)
-                    .ok_or(format!("soak: --rounds {value:?} is not a number above 0"))?;
+            "--rounds" => options.rounds = number(value()?)?,
+            "--together" => options.together = Some(number(value()?)?),
+            "--systemd-cgroup" => options.systemd = true,
+            "--runtime" => options.runtime = Some(PathBuf::from(value()?)),
+            other => {
+                return Err(format!(
+                    "soak: {other:?} is not --rounds, --together, --systemd-cgroup or --runtime"
+                ));
             }
-            "--runtime" => runtime = Some(PathBuf::from(value)),
-            other => return Err(format!("soak: {other:?} is not --rounds or --runtime")),
         }
     }
-    Ok((rounds, runtime))
+    Ok(options)
 }
 
 /// The runtime, and the place where all of it happens.
@@ -84,14 +107,17 @@ struct Soak {
     runtime: PathBuf,
     scratch: Scratch,
     name: String,
+    /// Containers are scopes of systemd.
+    systemd: bool,
 }
 
 impl Soak {
-    fn new(runtime: PathBuf) -> Result<Self, String> {
+    fn new(runtime: PathBuf, systemd: bool) -> Result<Self, String> {
         let scratch = Scratch::new("xtask-soak")?;
         let folder = scratch.path().file_name().unwrap_or_default();
         Ok(Self {
             runtime,
+            systemd,
             name: folder.to_string_lossy().into_owned(),
             scratch,
         })
@@ -106,7 +132,7 @@ impl Soak {
         steps::must(&mut bundle::make(programs, &stays, &["/bin/sleep", "36000"]))?;
         let (ends, stays) = (ends.to_string_lossy(), stays.to_string_lossy());
 
-        self.repeat("lives", rounds, |number| {
+        self.repeat("lives", rounds, WORKERS, |number| {
             let id = format!("{}-{number}", self.name);
             if number.is_multiple_of(2) {
                 return self.command(&["run", "--bundle", &ends, &id]);
@@ -118,7 +144,9 @@ impl Soak {
         let id = format!("{}-exec", self.name);
         self.command(&["run", "--detach", "--bundle", &stays, &id])?;
         let before = self.processes().len();
-        self.repeat("execs", rounds, |_| self.command(&["exec", &id, "/bin/true"]))?;
+        self.repeat("execs", rounds, WORKERS, |_| {
+            self.command(&["exec", &id, "/bin/true"])
+        })?;
         let after = self.processes().len();
         // One that was never seen would never be missed.
         if before == 0 || before != after {
@@ -132,6 +160,7 @@ impl Soak {
         &self,
         what: &str,
         rounds: usize,
+        workers: usize,
         one: impl Fn(usize) -> Result<(), String> + Sync,
     ) -> Result<(), String> {
         let begin = Instant::now();
@@ -149,7 +178,7 @@ impl Soak {
             }
         };
         let outcomes: Vec<Result<(), String>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
             let ended = workers.into_iter().map(|worker| worker.join());
             ended
                 .map(|outcome| outcome.unwrap_or_else(|_| Err("a worker panicked".to_owned())))
@@ -158,7 +187,7 @@ impl Soak {
         outcomes.into_iter().collect::<Result<Vec<()>, String>>()?;
         let (seconds, count) = (begin.elapsed().as_secs_f64(), rounds as f64);
         println!(
-            "{rounds} {what} in {seconds:.1} s, {WORKERS} at once: {:.0} a second",
+            "{rounds} {what} in {seconds:.1} s, {workers} at once: {:.0} a second",
             count / seconds
         );
         Ok(())
@@ -166,7 +195,11 @@ impl Soak {
 
     fn command(&self, words: &[&str]) -> Result<(), String> {
         // A container keeps what it inherits: a pipe would not end before it does.
-        let status = Command::new(&self.runtime)
+        let mut command = Command::new(&self.runtime);
+        if self.systemd {
+            command.arg("--systemd-cgroup");
+        }
+        let status = command
             .arg("--root")
             .arg(self.scratch.join("state"))
             .args(words)
@@ -201,6 +234,7 @@ impl Soak {
             found.extend(children());
             found.extend(self.mounts());
             found.extend(self.cgroups(Path::new("/sys/fs/cgroup"), 0));
+            found.extend(self.parent_remains());
             found.extend(self.known().iter().map(|id| format!("container {id}")));
             found.extend(
                 names(&self.scratch.join("tmp"))
@@ -279,9 +313,12 @@ mod tests {
 
     #[test]
     fn options_are_read_and_refused() {
-        assert_eq!(options(&[]).unwrap(), (ROUNDS, None));
+        let none = options(&[]).unwrap();
+        assert_eq!((none.rounds, none.together, none.systemd), (ROUNDS, None, false));
         let given = options(&["--rounds", "7", "--runtime", "/r"]).unwrap();
-        assert_eq!(given, (7, Some(PathBuf::from("/r"))));
+        assert_eq!((given.rounds, given.runtime), (7, Some(PathBuf::from("/r"))));
+        let given = options(&["--systemd-cgroup", "--together", "5"]).unwrap();
+        assert_eq!((given.together, given.systemd), (Some(5), true));
         for wrong in [
             &["--rounds"][..],
             &["--rounds", "0"],
@@ -294,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_seen() {
-        let soak = Soak::new(PathBuf::from("/bin/true")).unwrap();
+        let soak = Soak::new(PathBuf::from("/bin/true"), false).unwrap();
         let id = format!("{}-1", soak.name);
         std::fs::create_dir_all(soak.scratch.join("state").join(&id)).unwrap();
         let tree = soak.scratch.join("tree/a/b");

@@ -54,6 +54,48 @@ impl Tally {
         self.known.extend(other.known);
     }
 
+    /// Says of every line where it comes from.
+    pub(crate) fn prefix(&mut self, place: &str) {
+        for list in [&mut self.failures, &mut self.skips, &mut self.known] {
+            for line in list {
+                line.insert_str(0, place);
+            }
+        }
+    }
+
+    /// For another process of ours.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::json!({
+            "called_passed": self.called_passed, "own_skips": self.own_skips, "failed": self.failed,
+            "skipped": self.skipped, "failures": self.failures, "skips": self.skips, "known": self.known,
+        })
+    }
+
+    /// What [`Tally::to_json`] gave.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(crate) fn from_json(text: &str) -> Result<Tally, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let number = |key: &str| value[key].as_u64().ok_or(format!("no {key}"));
+        let lines = |key: &str| {
+            let list = value[key].as_array().ok_or(format!("no {key}"))?;
+            let words = list
+                .iter()
+                .map(|line| line.as_str().unwrap_or_default().to_owned());
+            Ok::<_, String>(words.collect())
+        };
+        Ok(Tally {
+            called_passed: number("called_passed")?,
+            own_skips: number("own_skips")?,
+            failed: number("failed")?,
+            skipped: number("skipped")?,
+            failures: lines("failures")?,
+            skips: lines("skips")?,
+            known: lines("known")?,
+        })
+    }
+
     /// Takes in one line of a libtest program.
     pub(crate) fn libtest_line(&mut self, line: &str) {
         let line = line.trim_end();
@@ -74,6 +116,26 @@ impl Tally {
         {
             self.failures.push(name.to_owned());
         }
+    }
+
+    /// Takes in lines of JSON with id, verdict and evidence; how many there are.
+    ///
+    /// # Errors
+    /// A line is none, or has another verdict.
+    pub(crate) fn json_lines(&mut self, text: &str) -> Result<usize, String> {
+        let mut count = 0;
+        for line in text.lines() {
+            let check: Value = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
+            let told = format!("{}: {}", check["id"], check["evidence"]);
+            match check["verdict"].as_str() {
+                Some("passed") => self.pass(),
+                Some("failed") => self.fail(told),
+                Some("skipped") => self.skip(told),
+                _ => return Err(format!("{line}: no verdict")),
+            }
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Takes in the conformance suite's JSON.
@@ -159,6 +221,24 @@ mod tests {
         assert_eq!((before.passed(), before.skipped), (2, 1));
         let part = of("SKIPPED the half with swap: none\ntest result: ok. 3 passed; 0 failed; 0 ignored\n");
         assert_eq!((part.passed(), part.skipped), (3, 1));
+    }
+
+    #[test]
+    fn a_tally_goes_to_another_process() {
+        let mut tally =
+            of("SKIPPED cpu: no\ntest a ... FAILED\ntest result: FAILED. 3 passed; 1 failed; 0 ignored\n");
+        assert_eq!(
+            Tally::from_json(&tally.to_json().to_string()),
+            Ok(of(
+                "SKIPPED cpu: no\ntest a ... FAILED\ntest result: FAILED. 3 passed; 1 failed; 0 ignored\n"
+            ))
+        );
+        tally.prefix("vm: ");
+        assert_eq!(
+            (tally.failures, tally.skips),
+            (vec!["vm: a".to_owned()], vec!["vm: cpu: no".to_owned()])
+        );
+        assert!(Tally::from_json("{}").is_err());
     }
 
     #[test]

@@ -46,7 +46,15 @@ impl Scratch {
     /// # Errors
     /// It exists already or cannot be made.
     pub(crate) fn new(name: &str) -> Result<Scratch, String> {
-        let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        Self::below(&std::env::temp_dir(), name)
+    }
+
+    /// Makes it in `place`.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub(crate) fn below(place: &Path, name: &str) -> Result<Scratch, String> {
+        let path = place.join(format!("{name}-{}", std::process::id()));
         std::fs::create_dir(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
         Ok(Scratch(path))
     }

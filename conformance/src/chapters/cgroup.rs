@@ -5,7 +5,7 @@ use crate::host::CGROUP_ROOT;
 use crate::suite::{Check, Need, Test, ensure, ensure_eq, test};
 use fixtures::Bundle;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const PATH: &str = "config-linux.md#cgroups-path";
 const RESOURCES: &str = "config-linux.md#control-groups";
@@ -195,9 +195,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 fn folder(case: &Case<'_>, controller: &str) -> PathBuf {
-    PathBuf::from(CGROUP_ROOT)
-        .join(controller)
-        .join(case.cgroups_path(case.id()).trim_start_matches('/'))
+    case.cgroup_below(&Path::new(CGROUP_ROOT).join(controller))
 }
 
 fn read(case: &Case<'_>, controller: &str, file: &str) -> Check<String> {

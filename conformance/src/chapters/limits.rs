@@ -349,7 +349,7 @@ fn owners(case: &Case<'_>, access: &str) -> Check<(u32, u32)> {
         config::add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", &options);
     })?;
     case.run_detached(&bundle)?;
-    let own = Path::new(CGROUP_ROOT).join(case.cgroups_path(case.id()).trim_start_matches('/'));
+    let own = case.cgroup_below(Path::new(CGROUP_ROOT));
     Ok((
         std::fs::metadata(&own)?.uid(),
         std::fs::metadata(own.join("memory.max"))?.uid(),
@@ -367,9 +367,10 @@ fn follow(case: &Case<'_>, interval: &str) -> Check<Running> {
 /// The content of a limit's file.
 fn value(case: &Case<'_>, [controller, v1, v2]: Limit) -> Check<String> {
     let root = Path::new(CGROUP_ROOT);
-    let own = case.cgroups_path(case.id());
-    let own = own.trim_start_matches('/');
-    let places = [root.join(controller).join(own).join(v1), root.join(own).join(v2)];
+    let places = [
+        case.cgroup_below(&root.join(controller)).join(v1),
+        case.cgroup_below(root).join(v2),
+    ];
     match places.iter().find(|path| path.exists()) {
         Some(path) => Ok(std::fs::read_to_string(path)?.trim().to_owned()),
         None => Err(Failure::Skipped(format!(

@@ -3,6 +3,7 @@
 use runtime_core::{CreateRequest, Result, Runtime};
 
 use crate::args::{Command, Flag, Matches};
+use crate::cmd::device;
 use crate::cmd::launch::{self, Launch};
 use crate::fail::{Failure, Outcome};
 use crate::session::Session;
@@ -19,6 +20,10 @@ const FLAGS: &[Flag] = &[
     launch::NO_PIVOT,
     launch::NO_NEW_KEYRING,
     launch::PRESERVE_FDS,
+    device::DEVICE,
+    device::CDI_SPEC_DIR,
+    device::GPU_CONFIG,
+    device::NATIVE_HOOKS,
 ];
 
 pub(crate) const COMMAND: Command = Command {
@@ -45,5 +50,5 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
 
 fn prepare<'a>(session: &'a Session, matches: &Matches) -> Result<(&'a Runtime, CreateRequest)> {
     let runtime = session.runtime();
-    Ok((runtime, Launch::from(matches)?.request(session, true)?))
+    Ok((runtime, Launch::from(matches)?.request(session, matches, true)?))
 }

@@ -33,14 +33,16 @@ pub(crate) const INFO: Command = Command {
 
 pub(crate) const DOCTOR: Command = Command {
     name: "doctor",
-    about: "show what this host lacks and how to get it",
-    words: "",
+    about: "show what this host lacks, or what is wrong with a container",
+    words: "[CONTAINER-ID]",
     min: 0,
-    max: 0,
+    max: 1,
     first_word_ends_options: false,
     failure: 1,
-    text: "   The lines of info that are not ok. The exit code is 0 where containers can be made here, and 1 where\n   \
-           something that all of them need is missing.",
+    text: "   Without a container: the lines of info that are not ok. The exit code is 0 where containers can be made\n   \
+           here, and 1 where something that all of them need is missing.\n   \
+           With one: what it was given of devices, whether its nodes are still the host's, and whether the kernel and\n   \
+           systemd have the device rules of its configuration. The exit code is 1 where they have not.",
     flags: FLAGS,
     run: doctor,
 };
@@ -51,7 +53,14 @@ fn info(_session: &Session, matches: &Matches) -> Outcome {
     Ok(0)
 }
 
-fn doctor(_session: &Session, matches: &Matches) -> Outcome {
+fn doctor(session: &Session, matches: &Matches) -> Outcome {
+    if matches.word(0).is_some() {
+        let findings = session.container(&matches.id()?)?.examine()?;
+        show(matches, &findings)?;
+        return Ok(u8::from(
+            findings.iter().any(|finding| finding.state != State::Ok),
+        ));
+    }
     let mut findings = examine(&SupportFacts::gather()?);
     findings.retain(|finding| finding.state != State::Ok);
     show(matches, &findings)?;

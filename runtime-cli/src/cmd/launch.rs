@@ -8,6 +8,7 @@ use runtime_core::spec::LoadedSpec;
 use runtime_core::{ContainerId, CreateRequest, Error, ErrorKind, Result, Terminal};
 
 use crate::args::{Flag, Matches};
+use crate::cmd::device;
 use crate::notify;
 use crate::session::{Session, absolute};
 
@@ -82,7 +83,12 @@ impl Launch {
     }
 
     /// The request. `detach`: this program does not stay with the container.
-    pub(crate) fn request(&self, session: &Session, detach: bool) -> Result<CreateRequest> {
+    pub(crate) fn request(
+        &self,
+        session: &Session,
+        matches: &Matches,
+        detach: bool,
+    ) -> Result<CreateRequest> {
         let inherited = session.take_inherited()?;
         let bundle = std::fs::canonicalize(&self.bundle).map_err(|error| {
             Error::os(format!("realpath({:?})", self.bundle), error).with_step("open the bundle")
@@ -105,6 +111,7 @@ impl Launch {
             ));
         }
         let mut request = CreateRequest::new(self.id.clone(), bundle, spec);
+        device::set(matches, &mut request)?;
         request.terminal = terminal;
         request.preserve_fds = inherited.descriptors;
         request.listen_fds = inherited.listen;

@@ -1,11 +1,15 @@
 //! The commands and the way to them. A new command is a file here and a line in [`ALL`].
 
+mod checkpoint;
 pub(crate) mod completion;
 mod create;
+mod criu;
 mod delete;
+mod device;
 mod events;
 mod exec;
 mod features;
+mod gpu;
 mod info;
 mod install_init;
 mod kill;
@@ -15,6 +19,7 @@ mod man;
 mod pause;
 mod plan;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod select;
@@ -26,16 +31,19 @@ mod update;
 use std::ffi::OsString;
 use std::path::Path;
 
+use runtime_core::Result;
+
 use crate::args::{Asked, Command, Matches, Misuse, parse};
 use crate::fail::{Failure, Outcome};
 use crate::help;
-use crate::inherited::Inherited;
+use crate::inherited::{self, Inherited};
 use crate::log::Log;
 use crate::output::out;
 use crate::session::{GLOBALS, Session};
 
 /// Every command, in the order of the help.
 pub(crate) const ALL: &[&Command] = &[
+    &checkpoint::COMMAND,
     &completion::COMMAND,
     &create::COMMAND,
     &delete::COMMAND,
@@ -43,6 +51,7 @@ pub(crate) const ALL: &[&Command] = &[
     &events::COMMAND,
     &exec::COMMAND,
     &features::COMMAND,
+    &gpu::COMMAND,
     &info::INFO,
     &install_init::COMMAND,
     &kill::COMMAND,
@@ -51,6 +60,7 @@ pub(crate) const ALL: &[&Command] = &[
     &pause::COMMAND,
     &plan::COMMAND,
     &ps::COMMAND,
+    &restore::COMMAND,
     &resume::COMMAND,
     &run::COMMAND,
     &spec::COMMAND,
@@ -81,16 +91,7 @@ pub(crate) fn main(words: Vec<OsString>) -> u8 {
 
 /// Runs a command with its log.
 fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
-    let passes_on = command
-        .flags
-        .iter()
-        .any(|flag| flag.long == launch::PRESERVE_FDS.long);
-    let inherited = match passes_on {
-        true => matches
-            .count(launch::PRESERVE_FDS.long)
-            .and_then(Inherited::collect),
-        false => Ok(Inherited::default()),
-    };
+    let inherited = inherited(command, matches);
     let log = match Log::open(globals) {
         Ok(log) => log,
         Err(error) => {
@@ -116,6 +117,20 @@ fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
             failure.bare.unwrap_or(command.failure)
         }
     }
+}
+
+/// The descriptors that the caller names by their numbers.
+fn inherited(command: &Command, matches: &Matches) -> Result<Inherited> {
+    let takes = |long: &str| command.flags.iter().any(|flag| flag.long == long);
+    let preserve = launch::PRESERVE_FDS.long;
+    if takes(preserve) {
+        return matches.count(preserve).and_then(Inherited::collect);
+    }
+    let status = matches.value(checkpoint::STATUS_FD.long);
+    Ok(Inherited {
+        status: inherited::status(status)?,
+        ..Inherited::default()
+    })
 }
 
 /// Shows the help that fits, and the complaint as an error.

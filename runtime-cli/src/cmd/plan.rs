@@ -6,7 +6,7 @@ use runtime_core::spec::LoadedSpec;
 use runtime_core::{CreateRequest, Error, Terminal};
 
 use crate::args::{Command, Flag, Matches};
-use crate::cmd::launch;
+use crate::cmd::{device, launch};
 use crate::fail::Outcome;
 use crate::output::out;
 use crate::session::Session;
@@ -26,6 +26,10 @@ pub(crate) const COMMAND: Command = Command {
         launch::CONFIG,
         launch::NO_PIVOT,
         launch::NO_NEW_KEYRING,
+        device::DEVICE,
+        device::CDI_SPEC_DIR,
+        device::GPU_CONFIG,
+        device::NATIVE_HOOKS,
     ],
     run,
 };
@@ -48,6 +52,7 @@ fn run(session: &Session, matches: &Matches) -> Outcome {
     } else {
         Terminal::None
     };
+    device::set(matches, &mut request)?;
     request.no_pivot = matches.has("no-pivot");
     request.no_new_keyring = matches.has("no-new-keyring");
     // A plan needs no privilege, so it is made for a caller who has what the configuration asks for.

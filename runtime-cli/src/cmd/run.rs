@@ -3,6 +3,7 @@
 use runtime_core::{Container, CreateRequest, Error, ErrorKind, Result, Terminal as Place};
 
 use crate::args::{Command, Flag, Matches};
+use crate::cmd::device;
 use crate::cmd::launch::{self, Launch};
 use crate::fail::{Failure, Outcome};
 use crate::notify::Proxy;
@@ -10,21 +11,28 @@ use crate::session::Session;
 use crate::signals::{self, Signals};
 use crate::terminal::Terminal;
 
+pub(crate) const DETACH: Flag = Flag::switch("detach", "do not wait for the container's end").short('d');
+pub(crate) const NO_SUBREAPER: Flag = Flag::switch(
+    "no-subreaper",
+    "do not adopt processes that the container leaves behind",
+);
+
 const FLAGS: &[Flag] = &[
     launch::BUNDLE,
     launch::CONFIG,
     launch::CONSOLE_SOCKET,
     launch::PIDFD_SOCKET,
     launch::PID_FILE,
-    Flag::switch("detach", "do not wait for the container's end").short('d'),
+    DETACH,
     Flag::switch("keep", "do not delete the container when it has ended"),
-    Flag::switch(
-        "no-subreaper",
-        "do not adopt processes that the container leaves behind",
-    ),
+    NO_SUBREAPER,
     launch::NO_PIVOT,
     launch::NO_NEW_KEYRING,
     launch::PRESERVE_FDS,
+    device::DEVICE,
+    device::CDI_SPEC_DIR,
+    device::GPU_CONFIG,
+    device::NATIVE_HOOKS,
 ];
 
 pub(crate) const COMMAND: Command = Command {
@@ -67,7 +75,7 @@ fn starting(error: Error) -> Failure {
 
 fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Launch, CreateRequest)> {
     let launch = Launch::from(matches)?;
-    let request = launch.request(session, detach)?;
+    let request = launch.request(session, matches, detach)?;
     Ok((launch, request))
 }
 
@@ -83,19 +91,33 @@ fn foreground(
     if adopt {
         signals.adopt_orphans().map_err(beside)?;
     }
-    let (container, proxy, mut terminal) = begin(session, launch, request, delete).map_err(starting)?;
-    let exit = signals::attend(session, &container, &signals, terminal.as_mut(), proxy.as_ref());
+    let (container, proxy, terminal) = begin(session, launch, request, delete).map_err(starting)?;
+    stay(session, &container, &signals, terminal, proxy.as_ref(), delete)
+}
+
+/// Stays with a running container until its end; the exit code.
+pub(crate) fn stay(
+    session: &Session,
+    container: &Container,
+    signals: &Signals,
+    mut terminal: Option<Terminal>,
+    proxy: Option<&Proxy>,
+    delete: bool,
+) -> Outcome {
+    let exit = signals::attend(session, container, signals, terminal.as_mut(), proxy);
     if let Some(terminal) = terminal {
         terminal.finish();
     }
     if delete {
         // How the program ended is known and is what the caller waits for.
-        match session.runtime().delete(&launch.id, exit.is_err()) {
+        match session.runtime().delete(container.id(), exit.is_err()) {
             Ok(deleted) => {
                 for warning in deleted.warnings {
                     session.log.warn(format_args!("{warning}"));
                 }
             }
+            // Somebody else was faster, as a checkpoint is that ends the container.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => session.log.warn(format_args!("{error}")),
         }
     }

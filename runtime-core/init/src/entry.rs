@@ -41,6 +41,11 @@ pub(crate) extern "C" fn begin(stack: *const usize) -> ! {
 
 fn prepare(program: Fd, report: Handle) -> Outcome<Program<'static>> {
     fd::set_close_on_exec(report, true)?;
+    map(program)
+}
+
+/// The program in a file in memory.
+pub(crate) fn map(program: Fd) -> Outcome<Program<'static>> {
     let size = files::status(program.at())?.size;
     let size = usize::try_from(size).map_err(|_| Failure::malformed())?;
     let bytes = process::map_file(program.at(), size)?;

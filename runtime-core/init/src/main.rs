@@ -19,6 +19,7 @@ mod credentials;
 mod entry;
 mod exec;
 mod failure;
+mod furnish;
 mod home;
 mod hook;
 mod labels;

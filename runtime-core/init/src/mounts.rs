@@ -144,6 +144,11 @@ pub(crate) fn mount_page(root: Handle, wanted: &Page<'_>) -> Outcome {
 /// mount(2) takes a path, and gives no descriptor. So it gets a directory of a private tmpfs, which lies on the target for
 /// that moment and which nobody else knows: what is mounted there is found by name, and no name can be exchanged.
 fn make_staged(wanted: &Page<'_>, target: Handle) -> Outcome<Fd> {
+    on_stage(target, |stage| mount_in(stage, wanted))
+}
+
+/// Does something in a private tmpfs that lies on the directory `target` for that moment.
+pub(crate) fn on_stage(target: Handle, act: impl FnOnce(Handle) -> Outcome<Fd>) -> Outcome<Fd> {
     let back = files::open(Handle::CWD, c".", open::PATH | open::DIRECTORY, 0, 0)?;
     let parameters = mounts::open_filesystem(c"tmpfs")?;
     mounts::create(parameters.at())?;
@@ -153,7 +158,7 @@ fn make_staged(wanted: &Page<'_>, target: Handle) -> Outcome<Fd> {
     )?;
     mounts::attach(stage.at(), target)?;
     mounts::set_propagation(stage.at(), mounts::PRIVATE)?;
-    let made = mount_in(stage.at(), wanted);
+    let made = act(stage.at());
     files::change_dir_to(stage.at())?;
     mounts::unmount(c".")?;
     files::change_dir_to(back.at())?;
@@ -262,6 +267,9 @@ fn check_target(root: Handle, target: &Place, mount: Handle, allowed: bool) -> O
 /// Binds a tree that the host or an earlier mount has. `lent` is the detached mount of the last Borrow step.
 pub(crate) fn mount_bind(root: Handle, wanted: &Bind<'_>, lent: Option<Fd>) -> Outcome {
     let has = |flag| wanted.flags & flag != 0;
+    if has(mount_flags::UNLESS_THERE) && paths::find(root, wanted.target, Last::Stay)?.is_some() {
+        return Ok(());
+    }
     if has(mount_flags::COPY_SYMLINK) && copy_link(root, wanted)? {
         return Ok(());
     }

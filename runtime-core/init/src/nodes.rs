@@ -83,7 +83,7 @@ fn check(place: &Place, mode: u32, device: u64) -> Outcome {
 
 /// chmod by descriptor. Before fchmodat2 (kernel 6.6) the only way for an O_PATH descriptor is its magic link; the
 /// /proc of the host is still there, as no node is made after the root changed.
-fn set_mode(fd: Handle, mode: u32) -> Outcome {
+pub(crate) fn set_mode(fd: Handle, mode: u32) -> Outcome {
     if files::set_mode_of_place(fd, mode)
         .except(&[ENOSYS, EOPNOTSUPP])?
         .is_some()

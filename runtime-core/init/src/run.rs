@@ -1,11 +1,12 @@
 //! The main road: runs the steps in order. Each arm hands a step's fields to the function that does it; what one step
 //! leaves for a later one is kept in [`Init`].
 
-use runtime_core_program::{FdList, FrameKind, Program, Step, detail};
+use runtime_core_program::{FdList, Frame, FrameKind, Program, Step, detail};
 
 use crate::credentials;
 use crate::exec::{self, Exec, Filter};
 use crate::failure::{Failure, Outcome};
+use crate::furnish;
 use crate::hook::{self, Hook};
 use crate::masks::{self, Masks};
 use crate::mounts::{self, Bind, Change, Filesystem, Page};
@@ -95,7 +96,7 @@ pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
 impl Init {
     fn step(&mut self, step: Step<'static>) -> Outcome {
         match step {
-            Step::Sync {} | Step::Tell {} | Step::Borrow {} | Step::WaitStart { .. } => self.meet(step),
+            Step::Sync {} | Step::Tell {} | Step::Borrow {} | Step::Extend {} | Step::WaitStart { .. } => self.meet(step),
             Step::CloseStray { .. }
             | Step::Undumpable {}
             | Step::NewSession {}
@@ -115,6 +116,10 @@ impl Init {
             | Step::Remount { .. } => self.mount(step),
             Step::MakeDir { .. }
             | Step::Symlink { .. }
+            | Step::ReplaceLink { .. }
+            | Step::WriteFile { .. }
+            | Step::CoverFile { .. }
+            | Step::SetMode { .. }
             | Step::Device { .. }
             | Step::BindDevice { .. }
             | Step::PrepareMasks { .. }
@@ -159,6 +164,14 @@ impl Init {
                 self.borrowed = self.report.wait()?;
                 Ok(())
             }
+            Step::Extend {} => {
+                let wanted = Frame::new(FrameKind::Wanted, self.report.line());
+                self.report.say_with(wanted, Some(self.root()?));
+                match self.report.wait()? {
+                    Some(program) => self.extend(program),
+                    None => Ok(()),
+                }
+            }
             Step::WaitStart { listener } => {
                 // Whoever gets into this waiting process must find nothing of the host's (CVE-2016-9962).
                 (self.root, self.masks, self.proc, self.borrowed) = (None, None, None, None);
@@ -168,6 +181,23 @@ impl Init {
             }
             _ => Err(Failure::malformed()),
         }
+    }
+
+    /// Runs the steps that the parent has found out from a look into the root.
+    fn extend(&mut self, program: Fd) -> Outcome {
+        for step in crate::entry::map(program)?.steps() {
+            match step {
+                Ok((
+                    _,
+                    step @ (Step::MakeDir { .. }
+                    | Step::ReplaceLink { .. }
+                    | Step::WriteFile { .. }
+                    | Step::SetMode { .. }),
+                )) => self.furnish(step)?,
+                _ => return Err(Failure::malformed()),
+            }
+        }
+        Ok(())
     }
 
     /// Namespaces, cgroups, what others may do with this process.
@@ -299,6 +329,10 @@ impl Init {
         match step {
             Step::MakeDir { path, mode } => nodes::make_dir(root?, path, mode),
             Step::Symlink { target, path } => nodes::make_link(root?, target, path),
+            Step::ReplaceLink { target, path } => furnish::replace_link(root?, target, path),
+            Step::WriteFile { path, content, mode } => furnish::write_file(root?, path, content, mode),
+            Step::CoverFile { path, content, mode } => furnish::cover(root?, path, content, mode),
+            Step::SetMode { path, mode } => furnish::set_mode(root?, path, mode),
             Step::Device {
                 path,
                 mode,

@@ -37,4 +37,5 @@ calls! {
     Setsid "setsid" Sigaction "rt_sigaction" Socket "socket" Symlink "symlinkat" Umount "umount2"
     Unlink "unlinkat" Unshare "unshare" Wait "waitid" Write "write" Xattr "fgetxattr" Statfs "fstatfs"
     Kill "kill" Prlimit "prlimit64" MemPolicy "set_mempolicy" Affinity "sched_setaffinity"
+    Rename "renameat2" Random "getrandom"
 }

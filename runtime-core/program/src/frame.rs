@@ -13,7 +13,7 @@ const MAGIC: u32 = 0x5243_4631; // "RCF1"
 pub enum FrameKind {
     /// The step was reached; whether init goes on by itself is the step's own business.
     Reached = 0x1001,
-    /// init waits for a descriptor.
+    /// init waits for a descriptor; the root's may travel with the question.
     Wanted = 0x1002,
     /// A descriptor travels with this frame (the terminal's master).
     Descriptor = 0x1004,

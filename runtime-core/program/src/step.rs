@@ -37,6 +37,8 @@ pub mod mount_flags {
     /// MountBind: where the source does not exist, mount nothing. MountFs with BIND_FALLBACK: where `fallback` does not
     /// exist either, cover the target with an empty read-only tmpfs.
     pub const MAY_LACK: u32 = 1 << 10;
+    /// MountBind: where the target exists already, mount nothing.
+    pub const UNLESS_THERE: u32 = 1 << 11;
 }
 
 /// `uid` in the Exec step when HOME needs no lookup.
@@ -209,6 +211,20 @@ steps! {
     94 LabelFile { path: Str, label: Blob, may_fail: Bool }
     /// Make the container's root (its top mount only) read-only.
     32 ReadOnlyRoot {}
+
+    /// Make a symbolic link in the root in the place of what is at the path; a directory there is an error. The same link
+    /// stays as it is.
+    33 ReplaceLink { target: Str, path: Str }
+    /// Write a file of this mode beside the path in the root, and put it in the place of what is there by rename(2).
+    34 WriteFile { path: Str, content: Blob, mode: U32 }
+    /// Cover the regular file at the path in the root by a read-only one of init's own that has this content. Where
+    /// nothing is there, nothing is covered.
+    35 CoverFile { path: Str, content: Blob, mode: U32 }
+    /// chmod(2) of what is at the path in the root. A missing path, or one that may not be changed, is fine.
+    36 SetMode { path: Str, mode: U32 }
+    /// Say Wanted with the root's descriptor, wait for Go; where a program travels with it, run its steps, which may be
+    /// MakeDir, ReplaceLink, WriteFile and SetMode only.
+    37 Extend {}
 
     // ---- changing the root ----
 

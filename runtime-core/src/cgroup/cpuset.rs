@@ -13,7 +13,8 @@ use super::fs::Group;
 use super::limits::Write;
 use crate::error::{Error, Result};
 
-const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+/// A group without these takes no process.
+pub(super) const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
 pub(super) fn inherit(
     group: &Group,

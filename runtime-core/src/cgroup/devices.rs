@@ -6,6 +6,7 @@
 //! ("a") forgets what was before it, as in the kernel and in runc. Without a rule nothing is allowed.
 
 mod attach;
+mod compare;
 pub mod program;
 #[cfg(test)]
 mod tests;

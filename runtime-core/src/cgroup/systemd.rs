@@ -12,7 +12,7 @@ mod properties;
 mod unit;
 
 pub use annotations::annotated;
-pub use device_list::device_properties;
+pub use device_list::{device_properties, device_properties_v1};
 pub(crate) use manager::{Manager, check_place};
 pub use properties::{Property, Split, properties};
 pub use unit::{Scope, scope};
@@ -24,6 +24,7 @@ use oci_spec::runtime::Spec;
 use super::{CgroupPaths, DeviceRules, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
+use crate::facts::cgroup::CgroupMode;
 
 /// What `features` tells about this driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Supported {
 pub const SUPPORTED: Supported = Supported {
     system: true,
     user: true,
-    v1: false,
+    v1: true,
 };
 
 /// A scope that is to be made.
@@ -55,7 +56,7 @@ pub struct ScopePlan {
 /// The scope of a container and its place; the limits become what they have to be beside it.
 ///
 /// # Errors
-/// There is no systemd, the path or a property is malformed, or the host has no cgroup v2 alone.
+/// There is no systemd, the path or a property is malformed, or the device rules cannot be had beside systemd.
 pub fn plan(
     spec: &Spec,
     id: &str,
@@ -82,7 +83,12 @@ pub fn plan(
     let mut properties = unit::basics(&scope, id);
     // A user's manager has no right to filter devices, and its containers none to make them.
     if !scope.user {
-        properties.extend(device_properties(devices));
+        let v1 = facts.cgroup.mode != CgroupMode::V2;
+        properties.extend(if v1 {
+            device_properties_v1(devices)?
+        } else {
+            device_properties(devices)
+        });
     }
     properties.extend(annotated(spec.annotations().as_ref())?);
     properties.extend(split.properties);

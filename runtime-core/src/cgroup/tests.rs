@@ -94,6 +94,11 @@ impl Scratch {
         let pid = child.id();
         self.children.push(child);
         for (_, path) in cgroup.record().paths() {
+            // What was handed down to a group below keeps processes out of a group of version 2 (cgroups(7)).
+            if let Ok(given) = std::fs::read_to_string(path.join("cgroup.subtree_control")) {
+                let back: Vec<String> = given.split_whitespace().map(|name| format!("-{name}")).collect();
+                std::fs::write(path.join("cgroup.subtree_control"), back.join(" ")).unwrap();
+            }
             std::fs::write(path.join("cgroup.procs"), pid.to_string()).unwrap();
         }
         i32::try_from(pid).unwrap()

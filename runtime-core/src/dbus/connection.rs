@@ -37,6 +37,17 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The service went away with its connections, as systemd does when it executes itself anew (`daemon-reexec`).
+    pub(crate) fn is_restart(&self) -> bool {
+        match self {
+            Self::Refused { name, .. } => matches!(
+                name.strip_prefix("org.freedesktop.DBus.Error."),
+                Some("NoReply" | "ServiceUnknown" | "NameHasNoOwner" | "Disconnected")
+            ),
+            Self::Broken(error) => is_closed(error),
+        }
+    }
+
     /// The error for the caller; `call` is what was asked.
     pub(crate) fn into_error(self, call: &str) -> Error {
         match self {
@@ -52,6 +63,11 @@ impl Failure {
             }
         }
     }
+}
+
+/// The other end has closed the connection.
+pub(crate) fn is_closed(error: &Error) -> bool {
+    matches!(error.errno(), Some(libc::ECONNRESET | libc::EPIPE))
 }
 
 /// A connection.
@@ -199,7 +215,7 @@ impl Connection {
             match rustix::net::recv(&self.socket, &mut piece[..], RecvFlags::empty()) {
                 Ok((0, _)) => {
                     let message = format!("{} closed the connection", self.name);
-                    return Err(Error::new(ErrorKind::System, message));
+                    return Err(Error::new(ErrorKind::System, message).with_errno(libc::ECONNRESET));
                 }
                 Ok((length, _)) => {
                     self.received.extend_from_slice(&piece[..length]);

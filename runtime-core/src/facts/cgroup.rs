@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::whole;
 
 /// Which generation of control groups the controllers of this host are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,22 +119,11 @@ impl CgroupFacts {
     }
 }
 
-/// In large pieces: std's reader begins with small ones where the size is not known, and each costs a call into the
-/// kernel's mount table.
 fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let failed = |errno: Errno| Error::os(format!("read({:?})", path.display().to_string()), errno);
     let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    let mut content = Vec::new();
-    let mut piece = [0u8; 16 * 1024];
-    loop {
-        match rustix::io::read(&fd, &mut piece) {
-            Ok(0) => return Ok(content),
-            Ok(length) => content.extend_from_slice(&piece[..length]),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
+    whole::read(fd, u64::MAX).map_err(failed)
 }
 
 fn words(text: &[u8]) -> Vec<String> {
@@ -155,6 +145,7 @@ fn mode_of(hierarchies: &[Hierarchy]) -> CgroupMode {
 /// One line of mountinfo with what matters here; see proc_pid_mountinfo(5).
 struct Mount {
     id: u32,
+    parent: u32,
     hierarchy: Hierarchy,
 }
 
@@ -165,10 +156,22 @@ fn hierarchies(mountinfo: &[u8], own: &[u8]) -> Vec<Hierarchy> {
         let Some((id, parent, mount_point)) = place(line) else {
             continue;
         };
-        // A later mount directly on top of an earlier one hides it, whatever its file system is.
-        found.retain(|mount| mount.id != parent || mount.hierarchy.mount_point != mount_point);
+        // A later mount on top of an earlier one hides it, whatever its file system is, and so does one on a directory
+        // above, unless the earlier one was moved into it.
+        found.retain(|mount| {
+            let earlier = &mount.hierarchy.mount_point;
+            if *earlier == mount_point {
+                mount.id != parent
+            } else {
+                !earlier.starts_with(&mount_point) || is_below(mountinfo, mount.parent, id)
+            }
+        });
         if let Some(hierarchy) = cgroup_mount(line, mount_point, &own) {
-            found.push(Mount { id, hierarchy });
+            found.push(Mount {
+                id,
+                parent,
+                hierarchy,
+            });
         }
     }
     let mut chosen: Vec<Mount> = Vec::new();
@@ -188,6 +191,22 @@ fn hierarchies(mountinfo: &[u8], own: &[u8]) -> Vec<Hierarchy> {
         }
     }
     chosen.into_iter().map(|mount| mount.hierarchy).collect()
+}
+
+/// Whether a mount is `above` or has it among its ancestors.
+fn is_below(mountinfo: &[u8], mut mount: u32, above: u32) -> bool {
+    // A chain longer than the table would be a circle.
+    for _ in mountinfo.split(|byte| *byte == b'\n') {
+        if mount == above {
+            return true;
+        }
+        let mut places = mountinfo.split(|byte| *byte == b'\n').filter_map(place);
+        match places.find(|(id, ..)| *id == mount) {
+            Some((_, parent, _)) => mount = parent,
+            None => return false,
+        }
+    }
+    false
 }
 
 fn usual_place(hierarchy: &Hierarchy) -> bool {

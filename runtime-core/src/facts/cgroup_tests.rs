@@ -112,6 +112,14 @@ fn mounts_that_hide_or_repeat_others() {
     // Something mounted on top of it.
     let mounts = format!("{V2_MOUNTS}31 30 0:99 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n");
     assert!(parse(&mounts, "0::/\n").hierarchies.is_empty());
+    // Something mounted on a directory above it: the unified hierarchy, bound over all of version 1.
+    let bound = "45 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+    let facts = parse(&format!("{HYBRID_MOUNTS}{bound}"), HYBRID_OWN);
+    assert_eq!(facts.mode, CgroupMode::V2);
+    assert_eq!(facts.hierarchies[0].mount_point, Path::new("/sys/fs/cgroup"));
+    // A tree that was moved: its parts are older than what they lie in.
+    let moved = HYBRID_MOUNTS.lines().rev().collect::<Vec<_>>().join("\n");
+    assert_eq!(parse(&moved, HYBRID_OWN).hierarchies.len(), 11);
 }
 
 #[test]

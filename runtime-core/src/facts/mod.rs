@@ -2,12 +2,14 @@
 //! plan for any host. Never sees a configuration.
 
 pub mod cgroup;
+pub mod nodes;
 pub mod resctrl;
 mod security;
 mod support;
 pub mod systemd;
 
 pub use support::SupportFacts;
+pub(crate) use support::in_path;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,9 @@ pub struct HostFacts {
     /// The resctrl filesystem, where one is mounted.
     #[serde(default)]
     pub resctrl: Option<ResctrlFacts>,
+    /// The parameters of NVIDIA's kernel module (`/proc/driver/nvidia/params`), where it is loaded.
+    #[serde(default)]
+    pub nvidia_params: Option<String>,
     /// Whether the host has /proc/kcore.
     pub has_kcore: bool,
     /// The cgroup hierarchies.
@@ -77,6 +82,7 @@ impl HostFacts {
             apparmor: security::apparmor(),
             selinux: security::selinux(),
             resctrl: ResctrlFacts::gather(),
+            nvidia_params: std::fs::read_to_string(crate::gpu::hooks::PARAMS).ok(),
             has_kcore: exists("/proc/kcore"),
             cgroup: CgroupFacts::gather()?,
             systemd: None,

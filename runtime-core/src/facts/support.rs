@@ -91,7 +91,8 @@ fn number_in(file: &str) -> Option<u64> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-fn in_path(program: &str) -> Option<PathBuf> {
+/// The program of this name in an absolute directory of the search path.
+pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|directory| directory.join(program))

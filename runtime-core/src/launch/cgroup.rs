@@ -24,8 +24,9 @@ impl Launch<'_> {
         let Some(scope) = &plan.scope else {
             return Ok(());
         };
-        host.start_scope(scope, self.pid()?)?;
-        let cgroup = Cgroup::adopt(&plan.paths, scope.scope.clone(), &plan.writes)?;
+        let pid = self.pid()?;
+        host.start_scope(scope, pid)?;
+        let cgroup = Cgroup::adopt(&plan.paths, scope.scope.clone(), &plan.writes, pid)?;
         host.keep_cgroup(&cgroup);
         self.cgroup = Some(cgroup);
         Ok(())
@@ -58,6 +59,13 @@ impl Launch<'_> {
 
     /// A container whose memory limit is too small for init dies without a word; say so.
     pub(super) fn killed_by_memory(&self, error: Error) -> Error {
+        // Version 2 refuses the memory for the exec of init, and kills nobody.
+        if error.errno() == Some(libc::ENOMEM) && self.has_memory_limit() {
+            return error
+                .with_kind(ErrorKind::System)
+                .with_field("linux.resources.memory.limit")
+                .context("container init got no memory (memory limit too low?)");
+        }
         // An end with a word had another cause.
         let said = error.step().is_some() || matches!(error.kind(), ErrorKind::Program | ErrorKind::Exec);
         if said || self.memory_kills() <= self.killed_before {
@@ -69,6 +77,15 @@ impl Launch<'_> {
             "init ended before the program was executed, possibly OOM-killed"
         };
         Error::new(ErrorKind::System, text).with_field("linux.resources.memory.limit")
+    }
+
+    fn has_memory_limit(&self) -> bool {
+        let plan = self.plan.cgroup.as_ref();
+        plan.is_some_and(|plan| {
+            plan.writes
+                .iter()
+                .any(|write| write.origin.starts_with("linux.resources.memory"))
+        })
     }
 
     pub(super) fn memory_kills(&self) -> u64 {

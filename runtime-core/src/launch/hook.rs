@@ -12,9 +12,9 @@ use runtime_core_program::Text;
 use runtime_core_program::step::NO_HOME;
 use rustix::event::{PollFd, PollFlags};
 
-use super::{Link, await_exec, spawn_init};
+use super::start_program;
 use crate::error::{Error, ErrorKind, Result, strsignal};
-use crate::lower::{Descriptors, lower, memfd};
+use crate::lower::{Descriptors, memfd};
 use crate::plan::{Action, FdName, Line, Plan, PlannedHook, Step};
 use crate::state::Exit;
 use crate::sys;
@@ -102,15 +102,8 @@ pub(super) fn run_captured(
         cgroup: None,
         rdt: None,
     };
-    let program = lower(&plan.lines, &descriptors)?;
-    let (link, theirs) = Link::pair()?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let child = spawn_init(0, None, &program, &theirs, &descriptors)?;
-    drop((theirs, descriptors));
-    if let Err(error) = await_exec(|number| plan.line(number).cloned(), &link) {
-        sys::wait::reap(&child.pidfd);
-        return Err(error);
-    }
+    let child = start_program(&plan, descriptors)?;
     let mut streams = [Stream::new(output), Stream::new(error)];
     let drained = drain(&mut streams, child.pidfd.as_fd(), deadline);
     if !matches!(drained, Ok(true)) {

@@ -53,7 +53,7 @@ fn own_userns(init: &Launched) -> Result<OwnedFd> {
 
 /// A user namespace with these maps: the only form in which the kernel takes them. It lives by its descriptor; the
 /// process that made it ends at once.
-fn mapped_userns(idmap: &LentIdMap) -> Result<OwnedFd> {
+pub(crate) fn mapped_userns(idmap: &LentIdMap) -> Result<OwnedFd> {
     let line = |step| Line {
         action: Action::Init(step),
         from: "(id map)".to_owned(),

@@ -10,6 +10,7 @@ mod hook;
 mod image;
 mod lend;
 mod link;
+mod look;
 mod maps;
 mod net_device;
 mod rdt;
@@ -24,13 +25,15 @@ use rustix::io::Errno;
 
 pub(crate) use agent::hand_over;
 pub(crate) use hook::{HookRun, run_hook};
+pub(crate) use lend::mapped_userns;
 pub(crate) use link::{Link, Report, send};
-pub(crate) use spawning::spawn_init;
+pub(crate) use spawning::{spawn_init, start_program};
 pub(crate) use words::failure;
 
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::ScopePlan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::hooks::Picture;
 use crate::lower::Descriptors;
 use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
 use crate::record::{ProcessIdentity, START_SOCKET};
@@ -113,6 +116,10 @@ pub(crate) struct Launch<'a> {
     descriptors: Descriptors,
     /// init, once it was spawned.
     pub(crate) init: Option<Launched>,
+    /// The root that init has lent and nobody has looked into yet.
+    root: Option<OwnedFd>,
+    /// What was in the root when a hook was to be verified.
+    seen: Option<Picture>,
     /// A master that init sent and nobody has passed on yet.
     master: Option<OwnedFd>,
     /// Whether init has announced exec.
@@ -130,6 +137,8 @@ impl<'a> Launch<'a> {
             killed_before: 0,
             descriptors,
             init: None,
+            root: None,
+            seen: None,
             master: None,
             starting: false,
         }
@@ -209,6 +218,13 @@ impl<'a> Launch<'a> {
                 let tree = lend::open(init, source, *recursive, *nofollow, idmap.as_ref())?;
                 init.link.go(Some(tree.as_fd()))
             }
+            ParentStep::Look { work } => {
+                let root = self.root.take();
+                let mut seen = self.seen.take();
+                let answered = look::answer(self.link()?, root, work, &mut seen);
+                self.seen = seen;
+                answered
+            }
             ParentStep::MoveNetDevice { name, new_name } => {
                 net_device::move_in(self.init.as_ref().ok_or_else(no_init)?, name, new_name)
             }
@@ -249,7 +265,7 @@ impl<'a> Launch<'a> {
     fn follow(&mut self, step: &Step, line: &Line, host: &mut dyn Host) -> Result<()> {
         let kind = match step {
             Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => FrameKind::Reached,
-            Step::Borrow {} => FrameKind::Wanted,
+            Step::Borrow {} | Step::Extend {} => FrameKind::Wanted,
             Step::Console { .. } => FrameKind::Descriptor,
             Step::Fork {} => FrameKind::Sibling,
             _ => return Ok(()),
@@ -266,6 +282,7 @@ impl<'a> Launch<'a> {
             .with_step(line.to_string())
         };
         match kind {
+            FrameKind::Wanted => self.root = report.fd,
             FrameKind::Descriptor => self.master = Some(report.fd.ok_or_else(missing)?),
             FrameKind::Sibling => {
                 let init = self.init.as_mut().ok_or_else(no_init)?;
@@ -408,14 +425,14 @@ pub(crate) fn follow_exec(
 }
 
 /// Sends a descriptor to the listener of a unix socket.
-fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
     let stream = std::os::unix::net::UnixStream::connect(socket)
         .map_err(|error| Error::os(format!("connect({socket:?})"), error))?;
     send(&stream, name, Some(fd)).map_err(|errno| Error::os(format!("sendmsg({socket:?})"), errno))
 }
 
 /// The bare number, under a temporary name first: who sees the file sees all of it.
-fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().ok_or_else(|| {
         Error::new(
             ErrorKind::InvalidArgument,

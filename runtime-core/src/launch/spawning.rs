@@ -5,14 +5,14 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{Host, Launch, Launched, Link, image};
+use super::{Host, Launch, Launched, Link, await_exec, image};
 use crate::cgroup::Join;
 use crate::error::{Error, Result};
 use crate::lower::{Descriptors, lower};
-use crate::plan::FdName;
+use crate::plan::{FdName, Plan};
 use crate::record::ProcessIdentity;
 use crate::state::Status;
-use crate::sys::spawn;
+use crate::sys::{spawn, wait};
 
 impl Launch<'_> {
     pub(super) fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
@@ -31,7 +31,7 @@ impl Launch<'_> {
                 self.outside = true;
                 self.spawn_in(namespaces)?
             }
-            other => other?,
+            other => other.map_err(|error| self.killed_by_memory(error))?,
         };
         self.descriptors = Descriptors::default();
         let pid = spawned.pid;
@@ -110,6 +110,24 @@ pub(crate) fn spawn_init(
         "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
         call => Error::os(format!("{call}(init)"), refused.source),
     })
+}
+
+/// Starts a program in the caller's namespaces: a schedule without a line of the parent. Returns when it runs.
+///
+/// # Errors
+/// The step that failed.
+pub(crate) fn start_program(plan: &Plan, descriptors: Descriptors) -> Result<spawn::Child> {
+    let program = lower(&plan.lines, &descriptors)?;
+    let (link, theirs) = Link::pair()?;
+    let child = spawn_init(0, None, &program, &theirs, &descriptors)?;
+    drop((theirs, descriptors));
+    match await_exec(|number| plan.line(number).cloned(), &link) {
+        Ok(()) => Ok(child),
+        Err(error) => {
+            wait::reap(&child.pidfd);
+            Err(error)
+        }
+    }
 }
 
 /// What the kernel's answer to clone3 means; cgroups(7) "Delegation containment", user_namespaces(7).

@@ -49,11 +49,8 @@ fn of_step(line: Option<&Line>, report: Report) -> Error {
             return Error::new(ErrorKind::Exec, format!("exec {name}: {}", strerror(errno)))
                 .with_errno(errno);
         }
-        Action::Init(Step::Hook { path, .. }) => {
-            return Error::new(
-                ErrorKind::Hook,
-                hook(&line.from, &path.to_string_lossy(), frame, errno, report.fd),
-            );
+        Action::Init(step @ Step::Hook { .. }) => {
+            return Error::new(ErrorKind::Hook, hook(&line.from, step, frame, errno, report.fd));
         }
         Action::Init(step) => step_words(step, frame, errno),
         Action::Parent(_) => Error::new(ErrorKind::Internal, "init failed at a line of the parent"),
@@ -71,15 +68,7 @@ fn step_words(step: &Step, frame: &Frame, errno: i32) -> Error {
         return error;
     }
     let text = match frame.detail {
-        detail::WRONG_TYPE => match step {
-            Step::MountFs { fstype, target, .. } => {
-                format!("filesystem \"{fstype}\" must be mounted on ordinary directory, and {target} is none")
-            }
-            Step::Device { path, .. } => format!("{path} exists and is another device"),
-            Step::BindDevice { source, .. } => format!("the host's {source} is not the device that is asked for"),
-            Step::OpenRoot { path, .. } => format!("{path} is not a directory"),
-            _ => "the path is of the wrong type".to_owned(),
-        },
+        detail::WRONG_TYPE => wrong_type(step, errno),
         detail::OTHER_LABEL => {
             "the kernel did not take the label: what was read back is another one".to_owned()
         }
@@ -194,6 +183,28 @@ fn hinted(error: Error, step: &Step, errno: i32) -> Error {
     }
 }
 
+/// Engines look for "not a directory" in a refused mount, of a file over a directory too, and explain it to their user;
+/// "is a directory" they take for a program that cannot be executed.
+fn wrong_type(step: &Step, errno: i32) -> String {
+    match step {
+        Step::MountFs { fstype, target, .. } => format!(
+            "filesystem \"{fstype}\" must be mounted on ordinary directory, and {target} is none: {}",
+            strerror(errno)
+        ),
+        Step::MountBind { target, .. } if errno == libc::ENOTDIR => {
+            format!("a directory cannot be mounted over the file {target}: not a directory")
+        }
+        Step::MountBind { target, .. } if errno == libc::EISDIR => {
+            format!("a file cannot be mounted over the directory {target}: not a directory")
+        }
+        Step::Device { path, .. } => format!("{path} exists and is another device"),
+        Step::BindDevice { source, .. } => format!("the host's {source} is not the device that is asked for"),
+        Step::OpenRoot { path, .. } => format!("{path} is not a directory"),
+        _ if errno == libc::ENOTDIR => "not a directory".to_owned(),
+        _ => "the path is of the wrong type".to_owned(),
+    }
+}
+
 /// The wording of runc, which engines match to choose between the exit codes 126 and 127.
 fn program(name: &str, frame: &Frame, errno: i32) -> Error {
     let quoted = serde_json::Value::from(name).to_string();
@@ -207,7 +218,11 @@ fn program(name: &str, frame: &Frame, errno: i32) -> Error {
 }
 
 /// `from` is the hook's field, as `hooks.createContainer[1]`.
-fn hook(from: &str, path: &str, frame: &Frame, errno: i32, output: Option<OwnedFd>) -> String {
+fn hook(from: &str, step: &Step, frame: &Frame, errno: i32, output: Option<OwnedFd>) -> String {
+    let (path, timeout) = match step {
+        Step::Hook { path, timeout, .. } => (path.to_string_lossy(), *timeout),
+        _ => (Default::default(), 0),
+    };
     let named = from
         .strip_prefix("hooks.")
         .and_then(|rest| rest.strip_suffix(']'))
@@ -219,7 +234,7 @@ fn hook(from: &str, path: &str, frame: &Frame, errno: i32, output: Option<OwnedF
     let why = match frame.detail {
         detail::HOOK_EXIT => format!("exit status {}", frame.value),
         detail::HOOK_SIGNAL => format!("signal: {}", strsignal(i32::try_from(frame.value).unwrap_or(0))),
-        detail::HOOK_TIMEOUT => format!("hook ran past specified timeout of {} s", frame.value),
+        detail::HOOK_TIMEOUT => format!("hook ran past specified timeout of {timeout}.0s"),
         _ => format!("exec {path}: {}", strerror(errno)),
     };
     match output.map(last_words).filter(|said| !said.is_empty()) {

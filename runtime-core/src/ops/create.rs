@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::delete::destroy;
 use super::state::document;
@@ -11,6 +12,7 @@ use crate::cgroup::systemd::{self, Manager, ScopePlan};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
+use crate::gpu;
 use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
 use crate::lower::Descriptors;
 use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
@@ -46,7 +48,7 @@ impl Runtime {
     }
 
     /// The facts, and the connection to systemd where it is asked.
-    fn gather(&self) -> Result<(HostFacts, Option<Manager>)> {
+    pub(super) fn gather(&self) -> Result<(HostFacts, Option<Manager>)> {
         let mut facts = HostFacts::gather()?;
         if self.driver != CgroupDriver::Systemd {
             return Ok((facts, None));
@@ -66,17 +68,26 @@ impl Runtime {
     /// # Errors
     /// As create, as far as the configuration alone can be at fault.
     pub fn plan(&self, request: &CreateRequest, facts: &HostFacts) -> Result<Plan> {
-        let asked = self.plan_request(request, facts, StartBy::Socket)?;
-        Plan::create(&request.spec, facts, &asked)
+        let mut spec = request.spec.clone();
+        let injected = gpu::inject(&mut spec, &request.bundle, &request.devices, facts)?;
+        let mut asked = self.plan_request(request, facts, StartBy::Socket)?;
+        asked.take(&injected);
+        let mut plan = Plan::create(&spec, facts, &asked)?;
+        plan.warnings.extend(injected.warnings);
+        Ok(plan)
     }
 
     fn make(&self, mut request: CreateRequest, start_by: StartBy) -> Result<Container> {
         let (facts, manager) = self.gather()?;
         request.bundle = real_bundle(&request.bundle)?;
-        let asked = self.plan_request(&request, &facts, start_by)?;
-        let plan = Plan::create(&request.spec, &facts, &asked)?;
+        let injected = gpu::inject(&mut request.spec, &request.bundle, &request.devices, &facts)?;
+        let mut asked = self.plan_request(&request, &facts, start_by)?;
+        asked.take(&injected);
+        let mut plan = Plan::create(&request.spec, &facts, &asked)?;
+        plan.warnings.extend(injected.warnings);
         let rootfs = check_rootfs(&request.spec, &request.bundle)?;
 
+        let stdio = super::stdio_names(&request.stdio);
         let descriptors = super::descriptors(
             std::mem::take(&mut request.stdio),
             std::mem::take(&mut request.preserve_fds),
@@ -91,7 +102,11 @@ impl Runtime {
             _ => error,
         })?;
         let record = match record_of(&request, rootfs, &plan) {
-            Ok(record) => record,
+            Ok(record) => Record {
+                stdio,
+                devices: injected.devices,
+                ..record
+            },
             Err(error) => {
                 dir.remove()?;
                 return Err(error);
@@ -119,6 +134,7 @@ impl Runtime {
                     pidfd: Some(pidfd),
                     filter_flags,
                     warnings,
+                    config: Mutex::default(),
                 })
             }
             Err(error) => {
@@ -136,7 +152,7 @@ impl Runtime {
         }
     }
 
-    fn plan_request(
+    pub(super) fn plan_request(
         &self,
         request: &CreateRequest,
         facts: &HostFacts,
@@ -159,6 +175,7 @@ impl Runtime {
             pidfd_socket: request.pidfd_socket.clone(),
             no_pivot: request.no_pivot,
             no_new_keyring: request.no_new_keyring,
+            gpu: request.gpu.clone(),
             driver: self.driver,
             rootless: self.is_rootless(facts),
             ..PlanRequest::new(request.id.clone(), &request.bundle)
@@ -167,12 +184,12 @@ impl Runtime {
 }
 
 /// A container that is being made.
-struct Making<'a> {
-    dir: &'a StateDir,
-    record: Record,
-    spec: &'a LoadedSpec,
+pub(super) struct Making<'a> {
+    pub(super) dir: &'a StateDir,
+    pub(super) record: Record,
+    pub(super) spec: &'a LoadedSpec,
     /// The connection to systemd, with its driver.
-    manager: Option<Manager>,
+    pub(super) manager: Option<Manager>,
 }
 
 impl Making<'_> {
@@ -295,7 +312,7 @@ impl Host for Making<'_> {
     }
 }
 
-fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Record> {
+pub(super) fn record_of(request: &CreateRequest, rootfs: PathBuf, plan: &Plan) -> Result<Record> {
     let spec = &request.spec.spec;
     let mut record = Record::new(
         request.id.clone(),
@@ -338,7 +355,7 @@ fn unkillable(record: &Record) -> Option<Warning> {
 }
 
 /// The bundle as an absolute path: the caller may change its directory before the state is asked for.
-fn real_bundle(bundle: &Path) -> Result<PathBuf> {
+pub(super) fn real_bundle(bundle: &Path) -> Result<PathBuf> {
     let bundle =
         std::path::absolute(bundle).map_err(|error| Error::os(format!("getcwd() for {bundle:?}"), error))?;
     if bundle.is_dir() {
@@ -352,7 +369,7 @@ fn real_bundle(bundle: &Path) -> Result<PathBuf> {
 }
 
 /// The root must be a directory, and not a symbolic link to one: who can change the link chooses the root.
-fn check_rootfs(spec: &LoadedSpec, bundle: &Path) -> Result<PathBuf> {
+pub(super) fn check_rootfs(spec: &LoadedSpec, bundle: &Path) -> Result<PathBuf> {
     let root = spec
         .spec
         .root()

@@ -2,12 +2,15 @@
 //!
 //! A verb that changes a container holds its lock. Waiting is by process descriptors and sockets, never by polling.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
+mod examine;
 mod exec;
 mod kill;
 mod processes;
+mod restore;
 mod start;
 mod state;
 mod unit;
@@ -15,6 +18,7 @@ mod update;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 pub use delete::Deleted;
 pub use events::{Event, Events};
@@ -135,6 +139,8 @@ pub struct Container {
     pidfd: Option<OwnedFd>,
     warnings: Vec<crate::spec::Warning>,
     filter_flags: Option<u32>,
+    /// What [`Container::config`] has read.
+    config: Mutex<Option<(processes::Stamp, crate::spec::LoadedSpec)>>,
 }
 
 impl Container {
@@ -151,6 +157,7 @@ impl Container {
             pidfd,
             warnings: Vec::new(),
             filter_flags: None,
+            config: Mutex::default(),
         })
     }
 
@@ -249,6 +256,19 @@ fn descriptors(stdio: Stdio, preserve: Vec<OwnedFd>) -> Result<Descriptors> {
         descriptors.insert(FdName::Preserved(number), fd)?;
     }
     Ok(descriptors)
+}
+
+/// What the three are, as the kernel names them (`pipe:[1234]`, a path): a checkpoint has to know which of the program's
+/// pipes lead out of the container. Nothing for what cannot be told.
+fn stdio_names(stdio: &Stdio) -> Vec<String> {
+    let given = [&stdio.input, &stdio.output, &stdio.error];
+    let name = |(number, fd): (i32, &Option<OwnedFd>)| {
+        let number = fd.as_ref().map_or(number, std::os::fd::AsRawFd::as_raw_fd);
+        let link = rustix::fs::readlink(format!("/proc/self/fd/{number}"), Vec::new());
+        link.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned())
+            .unwrap_or_default()
+    };
+    (0..).zip(given).map(name).collect()
 }
 
 /// Which of the three the caller provides.

@@ -1,5 +1,8 @@
 //! Which processes a container has, and the configuration that it was made from.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::PoisonError;
+
 use super::Container;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::CONFIG;
@@ -31,18 +34,56 @@ impl Container {
     /// # Errors
     /// State, where it is missing or damaged; System.
     pub fn config(&self) -> Result<LoadedSpec> {
-        let damaged = |why: String| {
-            let path = self.dir.path().join(CONFIG);
-            Error::new(ErrorKind::State, format!("{}: {why}", path.display()))
-                .with_hint("delete --force removes the container")
-        };
-        let bytes = self
-            .dir
-            .read(CONFIG)?
-            .ok_or_else(|| damaged("the file is missing".to_owned()))?;
-        let mut saved = LoadedSpec::from_slice(&bytes, CONFIG).map_err(|error| damaged(error.to_string()))?;
+        let file = self.config_file()?;
+        let stamp = Stamp::of(&file)?;
+        let mut known = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, config)) = known.as_ref().filter(|(of, _)| *of == stamp) {
+            return Ok(config.clone());
+        }
+        let saved = self.parse_config(file.as_fd())?;
+        *known = Some((stamp, saved.clone()));
+        Ok(saved)
+    }
+
+    /// As it is in the file now, for who is about to change it.
+    pub(super) fn fresh_config(&self) -> Result<LoadedSpec> {
+        self.parse_config(self.config_file()?.as_fd())
+    }
+
+    fn config_file(&self) -> Result<OwnedFd> {
+        let missing = || self.damaged("the file is missing");
+        self.dir.open_file(CONFIG)?.ok_or_else(missing)
+    }
+
+    fn parse_config(&self, file: BorrowedFd<'_>) -> Result<LoadedSpec> {
+        let bytes = self.dir.read_opened(CONFIG, file)?;
+        let mut saved =
+            LoadedSpec::from_slice(&bytes, CONFIG).map_err(|error| self.damaged(&error.to_string()))?;
         // They were given at create.
         saved.warnings.clear();
         Ok(saved)
+    }
+
+    fn damaged(&self, why: &str) -> Error {
+        let path = self.dir.path().join(CONFIG);
+        Error::new(ErrorKind::State, format!("{}: {why}", path.display()))
+            .with_hint("delete --force removes the container")
+    }
+}
+
+/// Which file it is that was read: an update puts another one in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: u64,
+    changed: (i64, u64),
+}
+
+impl Stamp {
+    fn of(file: &OwnedFd) -> Result<Self> {
+        let stat = rustix::fs::fstat(file).map_err(|errno| Error::os(format!("fstat({CONFIG})"), errno))?;
+        Ok(Self {
+            inode: stat.st_ino,
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        })
     }
 }

@@ -29,7 +29,7 @@ impl Container {
         if self.status()? == Status::Stopped {
             return Err(Error::new(ErrorKind::NotRunning, "container not running"));
         }
-        let mut config = self.config()?;
+        let mut config = self.fresh_config()?;
         let saved = config
             .spec
             .linux()

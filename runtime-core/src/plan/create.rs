@@ -14,6 +14,8 @@ use super::schedule::{FdName, ParentStep, Schedule, Step};
 use super::{Plan, cgroup, delegation, devices, hooks, laws, net_devices};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
+use crate::gpu::hooks::GpuRequest;
+use crate::gpu::{Injected, Placed};
 use crate::id::ContainerId;
 use crate::request::CgroupDriver;
 use crate::seccomp::{self, Filter};
@@ -40,6 +42,8 @@ pub struct PlanRequest {
     pub id: ContainerId,
     /// The bundle, an absolute path.
     pub bundle: PathBuf,
+    /// What of the configuration came from a request for devices.
+    pub placed: Placed,
     /// Who starts the program.
     pub start_by: StartBy,
     /// Which of the three standard descriptors the caller provides.
@@ -66,6 +70,8 @@ pub struct PlanRequest {
     pub driver: CgroupDriver,
     /// Tolerate refused cgroup operations.
     pub rootless: bool,
+    /// What is done without the hook programs of GPU vendors.
+    pub gpu: GpuRequest,
 }
 
 impl PlanRequest {
@@ -74,6 +80,7 @@ impl PlanRequest {
         Self {
             id,
             bundle: bundle.into(),
+            placed: Placed::default(),
             start_by: StartBy::Socket,
             stdio: [false; 3],
             console_socket: None,
@@ -87,6 +94,18 @@ impl PlanRequest {
             no_new_keyring: false,
             driver: CgroupDriver::Cgroupfs,
             rootless: false,
+            gpu: GpuRequest::default(),
+        }
+    }
+}
+
+impl PlanRequest {
+    /// Takes over what a request for devices led to.
+    pub(crate) fn take(&mut self, injected: &Injected) {
+        self.placed = injected.placed.clone();
+        self.gpu.native.extend_from_slice(&injected.native);
+        if injected.params.is_some() {
+            self.gpu.params.clone_from(&injected.params);
         }
     }
 }
@@ -97,6 +116,23 @@ impl Plan {
     /// # Errors
     /// InvalidSpec names the field that is wrong; Unsupported and Permission name what this host or caller lacks.
     pub fn create(loaded: &LoadedSpec, facts: &HostFacts, request: &PlanRequest) -> Result<Self> {
+        let placed = &request.placed;
+        let mut plan = Self::compile(loaded, facts, request)
+            .map_err(|error| error.with_field_named(|field| placed.name(field)))?;
+        for line in &mut plan.lines {
+            if let Some(name) = placed.name(&line.from) {
+                line.from = name;
+            }
+            if let super::Action::Parent(ParentStep::DeviceRules { rules }) = &mut line.action {
+                for (_, origin) in rules {
+                    *origin = placed.name(origin).unwrap_or_else(|| std::mem::take(origin));
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    fn compile(loaded: &LoadedSpec, facts: &HostFacts, request: &PlanRequest) -> Result<Self> {
         let mut warnings = loaded.warnings.clone();
         warnings.extend(check(loaded)?);
         facts.check_floor()?;
@@ -164,12 +200,13 @@ impl Plan {
 
         mounts.build(&mut schedule)?;
         if mounts.makes_dev() {
-            devices::fill(&mut schedule, spec, facts, &namespaces)?;
+            devices::fill(&mut schedule, spec, facts, &namespaces, &request.placed)?;
         }
         mounts.prepare_protection(&mut schedule)?;
         net_devices::move_in(&mut schedule, spec, request, &namespaces)?;
         hooks::runtime(&mut schedule, spec);
-        hooks::container(&mut schedule, spec, request, mounts.rootfs())?;
+        let natively = namespaces.has(MOUNT);
+        hooks::container(&mut schedule, spec, facts, request, mounts.rootfs(), natively)?;
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;

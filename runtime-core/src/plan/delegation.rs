@@ -80,6 +80,7 @@ mod tests {
             selinux: false,
             resctrl: None,
             systemd: None,
+            nvidia_params: None,
             has_kcore: true,
             cgroup,
         }

@@ -8,10 +8,14 @@ use super::namespaces::{Namespaces, USER};
 use super::schedule::{Schedule, Step};
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
+use crate::gpu::Placed;
+
+/// The null device.
+pub(super) const NULL: &str = "/dev/null";
 
 /// Nodes that every container has (config-linux.md, Default Devices): path, major, minor.
 const DEFAULTS: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
+    (NULL, 1, 3),
     ("/dev/zero", 1, 5),
     ("/dev/full", 1, 7),
     ("/dev/random", 1, 8),
@@ -42,6 +46,7 @@ pub(super) fn fill(
     spec: &Spec,
     facts: &HostFacts,
     namespaces: &Namespaces,
+    placed: &Placed,
 ) -> Result<()> {
     let linux = spec.linux().as_ref();
     let listed = linux
@@ -74,7 +79,7 @@ pub(super) fn fill(
         let step = if namespaces.has(USER) || facts.in_user_namespace {
             // mknod(2) is refused in a user namespace.
             Step::BindDevice {
-                source: text(field, &node.path)?,
+                source: text(field, placed.node_sources.get(&node.path).unwrap_or(&node.path))?,
                 path: text(field, &node.path)?,
                 mode: node.mode,
                 device: node.device,

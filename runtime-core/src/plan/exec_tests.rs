@@ -17,6 +17,7 @@ fn facts(privileged: bool) -> HostFacts {
         apparmor: false,
         selinux: false,
         resctrl: None,
+        nvidia_params: None,
         has_kcore: true,
         systemd: None,
         cgroup: crate::facts::cgroup::CgroupFacts {

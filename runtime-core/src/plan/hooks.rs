@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::create::{PlanRequest, text, texts};
 use super::schedule::{ParentStep, Schedule, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::facts::HostFacts;
+use crate::gpu::hooks::{ImageWork, NativeHook, NativeHooks, Work, steps_of};
 use crate::state::Status;
 
 /// The six kinds (config.md, POSIX-platform Hooks).
@@ -128,10 +130,36 @@ pub(super) fn runtime(schedule: &mut Schedule, spec: &Spec) {
 pub(super) fn container(
     schedule: &mut Schedule,
     spec: &Spec,
+    facts: &HostFacts,
     request: &PlanRequest,
     rootfs: &Path,
+    natively: bool,
 ) -> Result<()> {
-    for hook in planned(spec, HookKind::CreateContainer) {
+    let gpu = &request.gpu;
+    let params = gpu.params.as_deref().or(facts.nvidia_params.as_deref());
+    if !natively && !gpu.native.is_empty() {
+        return Err(Error::spec(
+            "linux.namespaces",
+            "a GPU needs a mount namespace: what is mounted and linked for it would be the host's",
+        ));
+    }
+    for native in &gpu.native {
+        furnish(schedule, native, spec, params, "(gpu)")?;
+    }
+    let hooks = spec.hooks().as_ref();
+    let listed = hooks
+        .map(|hooks| HookKind::CreateContainer.list(hooks))
+        .unwrap_or_default();
+    for (hook, native) in planned(spec, HookKind::CreateContainer).into_iter().zip(listed) {
+        let native =
+            NativeHook::recognise(native).filter(|_| natively && gpu.native_hooks != NativeHooks::Off);
+        if let Some(native) = &native {
+            furnish(schedule, native, spec, params, &hook.field())?;
+            if gpu.native_hooks == NativeHooks::On {
+                continue;
+            }
+            look(schedule, ImageWork::Remember(native.clone()), &hook.field());
+        }
         let step = step(
             &hook,
             &hook.env,
@@ -142,8 +170,34 @@ pub(super) fn container(
             Status::Creating,
         )?;
         schedule.init(step, hook.field());
+        if let Some(native) = native {
+            look(schedule, ImageWork::Compare(native), &hook.field());
+        }
     }
     Ok(())
+}
+
+/// What a known hook does, by steps.
+fn furnish(
+    schedule: &mut Schedule,
+    native: &NativeHook,
+    spec: &Spec,
+    params: Option<&str>,
+    field: &str,
+) -> Result<()> {
+    for work in steps_of(native, spec, params, field)? {
+        match work {
+            Work::Step(step) => schedule.init(step, field),
+            Work::Look(work) => look(schedule, work, field),
+        }
+    }
+    Ok(())
+}
+
+/// init lends its root, the parent looks into it.
+fn look(schedule: &mut Schedule, work: ImageWork, field: &str) {
+    schedule.init(Step::Extend {}, field);
+    schedule.parent(ParentStep::Look { work }, field);
 }
 
 /// startContainer: init runs them as the program's user. One without `env` gets the program's environment, as runc

@@ -12,7 +12,7 @@ type Law = fn(&Plan) -> Option<usize>;
 
 /// Checks all laws; the error names the law and the line.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let laws: [(&str, Law); 16] = [
+    let laws: [(&str, Law); 17] = [
         ("the record exists before anything outside does", record_first),
         (
             "what is opened of a running container is checked to be its own before anything enters it",
@@ -45,6 +45,10 @@ pub fn check(plan: &Plan) -> Result<(), String> {
         (
             "the root that every path is found from is opened behind the last namespace",
             root_behind_namespaces,
+        ),
+        (
+            "what takes the place of files of the image does so before the root changes (CVE-2024-0132)",
+            furnished_before_root,
         ),
         (
             "masks and read-only paths come after the mounts and the new root (CVE-2019-19921)",
@@ -174,12 +178,14 @@ fn handshakes_pair(plan: &Plan) -> Option<usize> {
     let mut waiting = false;
     for (number, line) in plan.lines.iter().enumerate() {
         match &line.action {
-            Action::Init(Step::Sync {} | Step::Borrow {} | Step::WaitStart { .. }) if !waiting => {
+            Action::Init(Step::Sync {} | Step::Borrow {} | Step::Extend {} | Step::WaitStart { .. })
+                if !waiting =>
+            {
                 waiting = true
             }
 
             Action::Init(_) if waiting => return Some(number),
-            Action::Parent(ParentStep::Release | ParentStep::Lend { .. }) => {
+            Action::Parent(ParentStep::Release | ParentStep::Lend { .. } | ParentStep::Look { .. }) => {
                 if !waiting {
                     return Some(number);
                 }
@@ -274,6 +280,24 @@ fn no_host_path_after_root(plan: &Plan) -> Option<usize> {
     };
     init_steps(plan)
         .find(|(line, step)| *line > root && names_host(step))
+        .map(|(line, _)| line)
+}
+
+/// The old root's procfs and the descriptor of the new one are there until then, and no hook of the image's runs before.
+fn furnished_before_root(plan: &Plan) -> Option<usize> {
+    let changed = position(plan, changes_root)?;
+    let furnishes = |step: &Step| {
+        matches!(
+            step,
+            Step::Extend {}
+                | Step::ReplaceLink { .. }
+                | Step::WriteFile { .. }
+                | Step::CoverFile { .. }
+                | Step::SetMode { .. }
+        )
+    };
+    init_steps(plan)
+        .find(|(line, step)| *line > changed && furnishes(step))
         .map(|(line, _)| line)
 }
 

@@ -9,6 +9,7 @@
 
 mod cgroup;
 mod create;
+mod criu;
 mod delegation;
 mod devices;
 mod exec;
@@ -28,6 +29,7 @@ mod scheduling;
 
 pub(crate) use create::NO_PROCESS;
 pub use create::{PlanRequest, StartBy};
+pub(crate) use criu::{CriuProgram, ExternalMount, RestorePlan, Surroundings};
 pub use exec::{ExecPlanRequest, completed};
 pub(crate) use hooks::planned as planned_hooks;
 pub use hooks::{HookKind, PlannedHook};

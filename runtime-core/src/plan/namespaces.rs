@@ -151,6 +151,13 @@ impl Namespaces {
         self.joined.iter().find(|joined| joined.kind == kind)
     }
 
+    /// Those that are joined: kind, path, and the field of the configuration.
+    pub(super) fn all_joined(&self) -> impl Iterator<Item = (u32, &str, &str)> {
+        self.joined
+            .iter()
+            .map(|joined| (joined.kind, joined.path.as_str(), joined.field.as_str()))
+    }
+
     /// Whether the container has this namespace for itself or shares another one than the caller's.
     pub(super) fn has(&self, kind: u32) -> bool {
         self.new & kind != 0 || self.joined(kind).is_some()

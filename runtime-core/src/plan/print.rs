@@ -210,6 +210,7 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
                 if idmap.is_some() { ", ids mapped," } else { "" }
             )
         }
+        ParentStep::Look { work } => write!(f, "look for {}; tell init what to make", work.words()),
         ParentStep::MoveNetDevice { name, new_name } if name == new_name => {
             write!(f, "move network device {name} to init")
         }
@@ -314,7 +315,7 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             let has = |flag| *flags & flag != 0;
             write!(
                 f,
-                "{} {source} on {target}{}",
+                "{} {source} on {target}{}{}",
                 if has(mount_flags::RECURSIVE) {
                     "rbind"
                 } else {
@@ -322,6 +323,11 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
                 },
                 if has(mount_flags::MAY_LACK) {
                     " if it exists"
+                } else {
+                    ""
+                },
+                if has(mount_flags::UNLESS_THERE) {
+                    " unless something is there"
                 } else {
                     ""
                 }
@@ -336,6 +342,15 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Remount { target, set, .. } => write!(f, "remount {target} {}", attributes(*set)),
         Step::MakeDir { path, mode } => write!(f, "make directory {path} mode {mode:o}"),
         Step::Symlink { target, path } => write!(f, "link {path} -> {target}"),
+        Step::ReplaceLink { target, path } => {
+            write!(f, "link {path} -> {target}, in the place of what is there")
+        }
+        Step::WriteFile { path, content, mode } => {
+            write!(f, "write {path}, {} bytes, mode {mode:o}", content.len())
+        }
+        Step::CoverFile { path, content, .. } => write!(f, "cover {path} by {} bytes", content.len()),
+        Step::SetMode { path, mode } => write!(f, "give {path} the mode {mode:o}, if it exists"),
+        Step::Extend {} => f.write_str("lend the root; make what the answer says"),
         Step::Device {
             path, mode, device, ..
         } => write!(

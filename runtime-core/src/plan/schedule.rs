@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::hooks::PlannedHook;
 use super::namespaces::IdMap;
 use crate::cgroup::Write;
+use crate::gpu::hooks::ImageWork;
 use crate::seccomp::Agent;
 use crate::state::Status;
 
@@ -23,6 +24,8 @@ pub enum FdName {
     Namespace(u32),
     /// The `tasks` file of this v1 hierarchy.
     Tasks(String),
+    /// CRIU's end of the socket that it is asked over.
+    Criu,
     /// The `tasks` file of the resctrl group.
     RdtGroup,
     /// The `tasks` file of the resctrl group that measures.
@@ -38,6 +41,7 @@ impl Serialize for FdName {
             Self::Preserved(number) => format!("preserved-{number}"),
             Self::Namespace(kind) => format!("namespace-{}", super::namespaces::name_of(*kind)),
             Self::Tasks(name) => format!("cgroup-{name}"),
+            Self::Criu => "criu-socket".to_owned(),
             Self::RdtGroup => "resctrl-group".to_owned(),
             Self::RdtMonitor => "resctrl-monitor".to_owned(),
         };
@@ -173,6 +177,11 @@ pub enum ParentStep {
         nofollow: bool,
         /// Whose ids the mount shows.
         idmap: Option<LentIdMap>,
+    },
+    /// Look into the container's root, which init lends, and tell init what to make there; init goes on.
+    Look {
+        /// What is looked for.
+        work: ImageWork,
     },
     /// Move a network device of the caller's network namespace into init's, with its permanent global addresses, and
     /// set it up there. It is not moved back: what the kernel does when the namespace ends is what happens, also after

@@ -3,11 +3,13 @@
 use std::os::fd::OwnedFd;
 
 use procfs::FromRead;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::whole;
 
 /// A process of this boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +48,9 @@ impl ProcessIdentity {
         };
         let fd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) => fd,
-            Err(Errno::SRCH) => return Ok(None),
+            // While a process group or session still has the number of an ended process, kernels before 6.16 answer
+            // EINVAL, as they do for a thread (ENOENT since then): no process has this pid.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(Error::os(format!("pidfd_open({})", self.pid), errno)),
         };
         Ok(self.is_alive()?.then_some(fd))
@@ -69,10 +73,11 @@ impl ProcessIdentity {
 /// Start time and state letter; None where there is no such process.
 fn stat(pid: i32) -> Result<Option<(u64, char)>> {
     let path = format!("/proc/{pid}/stat");
-    let text = match std::fs::read(&path) {
+    let opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let text = match opened.and_then(|fd| whole::read(fd, u64::MAX)) {
         Ok(text) => text,
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
-        Err(error) => return Err(Error::os(format!("open({path:?})"), error)),
+        Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
+        Err(errno) => return Err(Error::os(format!("open({path:?})"), errno)),
     };
     parse(&text).map(Some).ok_or_else(|| {
         Error::new(

@@ -9,7 +9,7 @@ mod start_line;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -20,11 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::InjectedDevice;
 use crate::id::ContainerId;
 use crate::plan::PlannedHook;
 use crate::resctrl::RdtRecord;
 use crate::state::Status;
 use crate::time;
+use crate::whole;
 
 pub(crate) use identity::ProcessIdentity;
 pub(crate) use start_line::StartLine;
@@ -62,6 +64,9 @@ pub(crate) struct Record {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The user id whose container it is.
     pub(crate) owner: u32,
+    /// The devices of vendors that it was asked to get; what they changed is in the saved configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) devices: Vec<InjectedDevice>,
     /// Whether the end of init ends all processes of the container.
     pub(crate) own_pid_namespace: bool,
     pub(crate) cgroup: Option<CgroupRecord>,
@@ -73,6 +78,9 @@ pub(crate) struct Record {
     pub(crate) poststop: Vec<PlannedHook>,
     /// The schedule's lines behind the wait for start.
     pub(crate) start: Vec<StartLine>,
+    /// What the first program's standard descriptors are, as the kernel names them.
+    #[serde(default)]
+    pub(crate) stdio: Vec<String>,
 }
 
 /// A container's directory below the state directory.
@@ -150,10 +158,11 @@ impl StateDir {
         .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
             .map_err(|errno| Error::os(format!("flock({:?}, LOCK_EX)", self.path), errno))?;
+        let lock = Lock(fd);
         if !self.is_in_place()? {
             return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
         }
-        Ok(Lock(fd))
+        Ok(lock)
     }
 
     /// Whether the path still leads to this directory. The open descriptor keeps its number from being used again.
@@ -204,19 +213,28 @@ impl StateDir {
 
     /// Reads a file of the directory; None where it is missing.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let show = |call: &str| format!("{call}({:?})", self.path.join(name));
+        self.open_file(name)?
+            .map(|fd| self.read_opened(name, fd.as_fd()))
+            .transpose()
+    }
+
+    /// Opens a file of the directory for reading; None where it is missing.
+    pub(crate) fn open_file(&self, name: &str) -> Result<Option<OwnedFd>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(Error::os(show("open"), errno)),
-        };
-        let mut bytes = Vec::new();
-        File::from(fd)
-            .take(MAX_LEN)
-            .read_to_end(&mut bytes)
-            .map_err(|error| Error::os(show("read"), error))?;
-        Ok(Some(bytes))
+        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::os(self.show("open", name), errno)),
+        }
+    }
+
+    /// Reads what [`StateDir::open_file`] opened.
+    pub(crate) fn read_opened(&self, name: &str, fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+        whole::read(fd, MAX_LEN).map_err(|errno| Error::os(self.show("read", name), errno))
+    }
+
+    fn show(&self, call: &str, name: &str) -> String {
+        format!("{call}({:?})", self.path.join(name))
     }
 
     /// The record; None where the runtime died before it wrote one.
@@ -281,7 +299,16 @@ struct Version {
 
 /// Keeps other operations on the container out until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lock(#[allow(dead_code, reason = "held for its drop")] OwnedFd);
+pub(crate) struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    /// Closing is not enough: a child that another thread starts meanwhile has the descriptor, too, until it executes its
+    /// program, and one that is made in a frozen cgroup does so when the cgroup is thawed, which takes the lock.
+    fn drop(&mut self) {
+        // Fails only for what is no lock.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// Makes the state directory, 0700, and what is missing above it.
 fn make_root(root: &Path) -> Result<()> {
@@ -321,6 +348,7 @@ impl Record {
             created: time::to_the_nanosecond(SystemTime::now()),
             annotations: BTreeMap::new(),
             owner: rustix::process::geteuid().as_raw(),
+            devices: Vec::new(),
             own_pid_namespace: true,
             cgroup: None,
             cgroup_made: false,
@@ -328,6 +356,7 @@ impl Record {
             poststart: Vec::new(),
             poststop: Vec::new(),
             start: Vec::new(),
+            stdio: Vec::new(),
         })
     }
 }

@@ -231,7 +231,7 @@ fn known_words(field: &str) -> Option<&'static str> {
 }
 
 /// The JSON name of a value's type.
-pub(super) fn kind_of(value: &Value) -> &'static str {
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -174,6 +174,21 @@ pub(crate) fn by_id(id: u32) -> io::Result<OwnedFd> {
     unsafe { bpf(PROG_GET_FD_BY_ID, &mut attr).map(|fd| owned(fd)) }
 }
 
+/// The tag of a program: a hash of its instructions.
+pub(crate) fn tag_of(program: BorrowedFd<'_>) -> io::Result<u64> {
+    // struct bpf_prog_info begins with type, id and 8 bytes of tag.
+    let mut info = [0u32; 4];
+    let length = u32::try_from(size_of_val(&info)).unwrap_or(0);
+    let mut attr = Attr::new()
+        .fd(0, program)
+        .u32(4, length)
+        .u64(8, address(info.as_mut_ptr()));
+    // SAFETY: the kernel writes at most `length` bytes to `info`, which is that long, exclusively ours and outlives the
+    // call. JUSTIFICATION: the answer comes through a pointer.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
+    Ok(u64::from(info[2]) << 32 | u64::from(info[3]))
+}
+
 /// The id of a program.
 pub(crate) fn id_of(program: BorrowedFd<'_>) -> io::Result<u32> {
     // struct bpf_prog_info begins with type and id.

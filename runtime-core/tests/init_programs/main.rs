@@ -4,6 +4,7 @@
 
 mod copy_up;
 mod exec;
+mod furnish;
 mod harness;
 mod hooks;
 mod identity;

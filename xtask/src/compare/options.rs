@@ -6,6 +6,17 @@ use std::path::PathBuf;
 /// Peers that are looked for on PATH when none is given.
 const PEERS: [&str; 3] = ["crun", "runc", "youki"];
 
+/// Where the commands run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// On the last one of those that bench may use: steady figures, and what goes on beside a command counts.
+    Last,
+    /// On one by its number.
+    One(usize),
+    /// On all: as an engine runs them.
+    All,
+}
+
 /// The options.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -15,6 +26,8 @@ pub(crate) struct Options {
     pub(crate) runs: usize,
     /// The runtime instead of our own build.
     pub(crate) runtime: Option<PathBuf>,
+    /// The cores that commands may use.
+    pub(crate) cores: Cores,
     given: Vec<(String, PathBuf)>,
 }
 
@@ -28,6 +41,7 @@ impl Options {
             json: None,
             runs: 50,
             runtime: None,
+            cores: Cores::Last,
             given: Vec::new(),
         };
         let mut words = words.iter();
@@ -37,10 +51,11 @@ impl Options {
                 "--json" => options.json = Some(PathBuf::from(value()?)),
                 "--runtime" => options.runtime = Some(PathBuf::from(value()?)),
                 "--runs" => options.runs = runs(value()?)?,
+                "--core" => options.cores = cores(value()?)?,
                 "--peer" => options.given.push(peer(value()?)?),
                 other => {
                     return Err(format!(
-                        "bench: {other:?} is not --json, --runs, --peer or --runtime"
+                        "bench: {other:?} is not --json, --runs, --core, --peer or --runtime"
                     ));
                 }
             }
@@ -69,6 +84,16 @@ fn runs(text: &str) -> Result<usize, String> {
         ))
 }
 
+fn cores(text: &str) -> Result<Cores, String> {
+    match text {
+        "all" => Ok(Cores::All),
+        number => number
+            .parse()
+            .map(Cores::One)
+            .map_err(|_| format!("bench: --core {text:?}: a core's number or \"all\" is allowed")),
+    }
+}
+
 fn peer(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
@@ -90,6 +115,9 @@ mod tests {
             [("crun".to_owned(), PathBuf::from("/usr/bin/crun"))]
         );
         assert_eq!(options.json, Some("x".into()));
+        assert_eq!(options.cores, Cores::Last);
+        assert_eq!(Options::parse(&["--core", "all"]).unwrap().cores, Cores::All);
+        assert_eq!(Options::parse(&["--core", "1"]).unwrap().cores, Cores::One(1));
     }
 
     #[test]
@@ -98,6 +126,7 @@ mod tests {
             &["--runs"][..],
             &["--runs", "4"],
             &["--runs", "many"],
+            &["--core", "both"],
             &["--peer", "crun"],
             &["--peer", "=x"],
             &["--fast"],

@@ -1,4 +1,4 @@
-//! One measurement in a process of its own: `xtask sample-command CORE PROGRAM [ARGUMENT]...`.
+//! One measurement in a process of its own: `xtask sample-command CORE|all PROGRAM [ARGUMENT]...`.
 //!
 //! Lives here: both ends of that process. It exists because the kernel keeps the peak memory of children as one
 //! number per parent (getrusage(2), RUSAGE_CHILDREN): only a fresh parent knows whose it is. Its own memory is a floor
@@ -14,6 +14,9 @@ use std::time::Instant;
 
 /// The word that selects this.
 pub(crate) const NAME: &str = "sample-command";
+
+/// The word in the place of a core for no pinning.
+const ALL: &str = "all";
 
 /// What was measured of one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,19 +41,19 @@ pub(crate) fn last_core() -> Result<usize, String> {
         .ok_or_else(|| "sched_getaffinity names no core".to_owned())
 }
 
-/// The measuring process: runs the command on the core and prints three numbers.
+/// The measuring process: runs the command on the core, or where it likes, and prints three numbers.
 ///
 /// # Errors
 /// The command cannot be run, or failed: its own words were on stderr.
 pub(crate) fn measure(words: &[&str]) -> Outcome {
     let [core, program, arguments @ ..] = words else {
-        return Err(format!("{NAME} CORE PROGRAM [ARGUMENT]... is for bench alone"));
+        return Err(format!(
+            "{NAME} CORE|{ALL} PROGRAM [ARGUMENT]... is for bench alone"
+        ));
     };
-    let mut set = CpuSet::new();
-    let core = core.parse().map_err(|_| format!("{core:?} is not a core"))?;
-    set.set(core).map_err(|errno| format!("core {core}: {errno}"))?;
-    sched_setaffinity(Pid::from_raw(0), &set)
-        .map_err(|errno| format!("sched_setaffinity {core}: {errno}"))?;
+    if *core != ALL {
+        pin(core)?;
+    }
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     let begin = Instant::now();
@@ -63,6 +66,13 @@ pub(crate) fn measure(words: &[&str]) -> Outcome {
     let (children, own) = (usage.max_rss(), own_peak()?);
     println!("{nanos} {children} {own}");
     Ok(true)
+}
+
+fn pin(core: &str) -> Result<(), String> {
+    let mut set = CpuSet::new();
+    let core = core.parse().map_err(|_| format!("{core:?} is not a core"))?;
+    set.set(core).map_err(|errno| format!("core {core}: {errno}"))?;
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(|errno| format!("sched_setaffinity {core}: {errno}"))
 }
 
 /// The peak of this process since its execve, in KiB. RUSAGE_SELF would count its parent in, as execve(2) keeps the old
@@ -89,14 +99,14 @@ fn own_peak() -> Result<u64, String> {
 /// What the process said on stderr, the command's own words among it.
 pub(crate) fn take(
     sampler: &Path,
-    core: usize,
+    core: Option<usize>,
     program: &Path,
     arguments: &[&str],
 ) -> Result<Sample, String> {
     let mut command = Command::new(sampler);
     command
         .arg(NAME)
-        .arg(core.to_string())
+        .arg(core.map_or(ALL.to_owned(), |core| core.to_string()))
         .arg(program)
         .args(arguments);
     // A container inherits stderr and outlives the command: a pipe would not end before the container does.

@@ -168,4 +168,7 @@ pub(crate) mod number {
     pub(crate) const FACCESSAT2: usize = 439;
     pub(crate) const MOUNT_SETATTR: usize = 442;
     pub(crate) const FCHMODAT2: usize = 452;
+    pub(crate) const RENAMEAT2: usize = 316;
+    pub(crate) const UNLINKAT: usize = 263;
+    pub(crate) const GETRANDOM: usize = 318;
 }

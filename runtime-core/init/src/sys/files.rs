@@ -319,6 +319,26 @@ pub(crate) fn make_node(dir: Handle, path: &CStr, mode: u32, device: u64) -> Out
     unsafe { invoke!(Mknod, MKNODAT, dir, path, mode, device) }.map(drop)
 }
 
+/// renameat2(2) within one directory; what has the new name is replaced.
+pub(crate) fn rename(dir: Handle, from: &CStr, to: &CStr) -> Outcome {
+    // SAFETY: the kernel reads both names.
+    unsafe { invoke!(Rename, RENAMEAT2, dir, from, dir, to, 0u32) }.map(drop)
+}
+
+/// unlinkat(2): takes a name away that is no directory.
+pub(crate) fn remove(dir: Handle, path: &CStr) -> Outcome {
+    // SAFETY: the kernel reads the name.
+    unsafe { invoke!(Unlink, UNLINKAT, dir, path, 0u32) }.map(drop)
+}
+
+/// Eight random bytes (getrandom(2); never blocks once the system is up).
+pub(crate) fn random() -> Outcome<[u8; 8]> {
+    let mut bytes = [0; 8];
+    // SAFETY: the kernel writes at most 8 bytes.
+    unsafe { invoke!(Random, GETRANDOM, bytes.as_mut_ptr(), bytes.len(), 0u32) }?;
+    Ok(bytes)
+}
+
 /// Gives a file, or with an empty path the descriptor's own, to a user and group; u32::MAX leaves one as it is.
 pub(crate) fn give(dir: Handle, path: &CStr, uid: u32, gid: u32) -> Outcome {
     let flags = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW;

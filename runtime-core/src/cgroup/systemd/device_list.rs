@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::properties::Property;
 use crate::cgroup::devices::{DeviceKind, DeviceRules, Devices};
 use crate::dbus::Value;
+use crate::error::{Error, ErrorKind, Result};
 
 const FIELD: &str = "linux.resources.devices";
 
@@ -26,6 +27,26 @@ pub fn device_properties(rules: &DeviceRules) -> Vec<Property> {
         Property::new("DevicePolicy", Value::text(policy), FIELD),
         Property::new("DeviceAllow", Value::Array("(ss)".to_owned(), list), FIELD),
     ]
+}
+
+/// The properties beside version 1, where there is one list for systemd and for us: it writes its own at each
+/// daemon-reload, and what it cannot say is gone then.
+///
+/// # Errors
+/// The rules say something that systemd cannot: a device that is denied would be open after the next reload.
+pub fn device_properties_v1(rules: &DeviceRules) -> Result<Vec<Property>> {
+    let properties = device_properties(rules);
+    let is_open = properties
+        .iter()
+        .any(|property| property.value == Value::text("auto"));
+    if is_open && !rules.allow_everything() {
+        let message = "systemd beside cgroup v1 knows lists of what is allowed only: these rules deny a part of what they \
+                       allow, or a minor number of every major one";
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_field(FIELD)
+            .with_hint("deny everything first and allow single devices, or use --cgroup-manager cgroupfs"));
+    }
+    Ok(properties)
 }
 
 /// `/dev/char/1:3` is taken by its numbers, no such file is needed (since 240); `char-195` is a whole major.
@@ -60,6 +81,65 @@ impl DeviceRules {
             .into_iter()
             .map(|(devices, (access, _))| (devices, access));
         Some(list.filter(|(_, access)| *access != 0).collect())
+    }
+}
+
+/// `DevicePolicy=` and `DeviceAllow=` as a manager tells them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceList {
+    policy: String,
+    allow: BTreeMap<String, String>,
+}
+
+impl DeviceList {
+    /// Out of the values of both properties; None, where they are of other types.
+    pub(super) fn of(values: &[Value]) -> Option<Self> {
+        let [Value::Text(policy), Value::Array(_, entries)] = values else {
+            return None;
+        };
+        let mut allow: BTreeMap<String, String> = BTreeMap::new();
+        for entry in entries {
+            let Value::Struct(parts) = entry else { return None };
+            let [Value::Text(path), Value::Text(access)] = parts.as_slice() else {
+                return None;
+            };
+            let known = allow.entry(path.clone()).or_default();
+            let mut letters: Vec<char> = known.chars().chain(access.chars()).collect();
+            letters.sort_unstable();
+            letters.dedup();
+            *known = letters.into_iter().collect();
+        }
+        Some(Self {
+            policy: policy.clone(),
+            allow,
+        })
+    }
+
+    /// The first difference to the properties of [`device_properties`].
+    pub(crate) fn difference(&self, wanted: &[Property]) -> Option<String> {
+        let values: Vec<Value> = wanted.iter().map(|property| property.value.clone()).collect();
+        let wanted = Self::of(&values)?;
+        if self.policy != wanted.policy {
+            return Some(format!(
+                "DevicePolicy is {:?}, and should be {:?}",
+                self.policy, wanted.policy
+            ));
+        }
+        let all = wanted.allow.keys().chain(self.allow.keys());
+        let mut differing = all.filter(|path| self.allow.get(*path) != wanted.allow.get(*path));
+        differing.next().map(|path| {
+            let shown = |list: &Self| {
+                list.allow
+                    .get(path)
+                    .cloned()
+                    .unwrap_or_else(|| "nothing".to_owned())
+            };
+            format!(
+                "DeviceAllow has {} for {path}, and should have {}",
+                shown(self),
+                shown(&wanted)
+            )
+        })
     }
 }
 
@@ -100,6 +180,32 @@ mod tests {
     }
 
     #[test]
+    fn the_first_difference_of_a_unit_is_named() {
+        let properties = |rules: &str| {
+            let rules: Vec<oci_spec::runtime::LinuxDeviceCgroup> = serde_json::from_str(rules).unwrap();
+            device_properties(&device_rules(&rules, &[]).unwrap())
+        };
+        let told = |properties: &[Property]| {
+            let values: Vec<Value> = properties.iter().map(|property| property.value.clone()).collect();
+            DeviceList::of(&values).unwrap()
+        };
+        let wanted = properties(r#"[{"allow":true,"type":"c","major":195,"minor":0,"access":"rw"}]"#);
+        let shorter = properties("[]");
+        let open = properties(r#"[{"allow":true,"access":"rwm"}]"#);
+        assert_eq!(told(&wanted).difference(&wanted), None);
+        assert_eq!(
+            told(&shorter).difference(&wanted).unwrap(),
+            "DeviceAllow has nothing for /dev/char/195:0, and should have rw"
+        );
+        assert!(
+            told(&open)
+                .difference(&wanted)
+                .unwrap()
+                .contains("DevicePolicy is \"auto\"")
+        );
+    }
+
+    #[test]
     fn what_it_cannot_say_is_not_its_matter() {
         for rules in [
             // Everything.
@@ -117,6 +223,10 @@ mod tests {
                 ["DevicePolicy=\"auto\"", "DeviceAllow=@a(ss) []"],
                 "{rules}"
             );
+            let rules: Vec<oci_spec::runtime::LinuxDeviceCgroup> = serde_json::from_str(rules).unwrap();
+            let all = rules.len() == 1;
+            let v1 = device_properties_v1(&device_rules(&rules, &[]).unwrap());
+            assert_eq!(v1.is_ok(), all, "{rules:?}");
         }
     }
 }

@@ -3,17 +3,22 @@
 //! One connection for one operation of a container, each with one deadline. systemd's own socket comes first, since it
 //! needs no bus daemon in between; the bus is for hosts that lend only that. A start or a stop is a job of systemd: it is
 //! over when the signal JobRemoved says how it went.
+//!
+//! systemd that executes itself anew (`daemon-reexec`, as at its update) drops all connections and keeps its units. What was
+//! asked is asked again then, over a new connection and until the same deadline.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 
+use super::device_list::DeviceList;
 use super::unit::Scope;
 use super::{Property, ScopePlan, not_running};
 use crate::cgroup::path::Directory;
-use crate::dbus::{Address, Connection, Failure, Message, Value};
+use crate::dbus::{Address, Connection, Failure, Message, Value, is_closed};
 use crate::error::{Error, ErrorKind, Result};
+use crate::facts::cgroup::HierarchyKind;
 use crate::facts::systemd::SystemdFacts;
 
 /// How long one operation may take, with all its calls: as long as runc waits for a job. A busy systemd is slow, and a
@@ -22,6 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// sd_booted(3).
 const BOOTED: &str = "/run/systemd/system";
+
+/// For the greeting at one address. A connection that is waiting to be taken while systemd executes itself anew is never
+/// heard of again.
+const GREETING: Duration = Duration::from_secs(5);
+/// Between two attempts to reach a systemd that executes itself anew, which takes it a tenth of a second and more.
+const PAUSE: Duration = Duration::from_millis(20);
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
@@ -33,6 +44,7 @@ const JOB_SIGNAL: &str = "type='signal',sender='org.freedesktop.systemd1',path='
 #[derive(Debug)]
 pub(crate) struct Manager {
     connection: Connection,
+    addresses: Vec<Address>,
     user: bool,
     deadline: Instant,
     /// A bus sends signals to those who asked for them; systemd's own socket to everybody.
@@ -61,32 +73,51 @@ impl Manager {
 
     /// The first address where somebody listens.
     pub(super) fn connect_to(addresses: &[Address], user: bool, deadline: Instant) -> Result<Self> {
-        let mut refused = None;
-        for address in addresses {
-            match Connection::open(address, deadline) {
-                Ok(connection) => {
-                    return Ok(Self {
-                        connection,
-                        user,
-                        deadline,
-                        subscribed: !address.is_bus,
-                    });
-                }
-                // Nobody is there, or not for this caller: what is next may be.
+        let (connection, is_bus) = loop {
+            match open_first(addresses, deadline) {
+                // It is there and went away while it was greeted.
                 Err(error)
-                    if matches!(
-                        error.errno(),
-                        Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES)
-                    ) =>
+                    if (is_closed(&error) || error.errno() == Some(libc::ETIMEDOUT))
+                        && Instant::now() + PAUSE < deadline =>
                 {
-                    refused.get_or_insert(error);
+                    std::thread::sleep(PAUSE);
                 }
-                Err(error) => return Err(no_manager(error, user)),
+                other => break other.map_err(|error| no_manager(error, user))?,
+            }
+        };
+        Ok(Self {
+            connection,
+            addresses: addresses.to_vec(),
+            user,
+            deadline,
+            subscribed: !is_bus,
+        })
+    }
+
+    /// Calls a method; again over a new connection where systemd went away with the old one.
+    fn call(&mut self, call: Message) -> Result<Message, Failure> {
+        loop {
+            match self.connection.call(call.clone(), self.deadline) {
+                Err(failure) if failure.is_restart() => self.reconnect().map_err(Failure::Broken)?,
+                other => return other,
             }
         }
-        let error =
-            refused.unwrap_or_else(|| Error::new(ErrorKind::System, "there is no address to connect to"));
-        Err(no_manager(error, user))
+    }
+
+    /// Waits for a systemd that was just there to listen again.
+    fn reconnect(&mut self) -> Result<()> {
+        loop {
+            std::thread::sleep(PAUSE);
+            match open_first(&self.addresses, self.deadline) {
+                Ok((connection, is_bus)) => {
+                    self.connection = connection;
+                    let subscribed = std::mem::replace(&mut self.subscribed, !is_bus);
+                    return if subscribed { self.subscribe() } else { Ok(()) };
+                }
+                Err(error) if Instant::now() >= self.deadline => return Err(no_manager(error, self.user)),
+                Err(_) => {}
+            }
+        }
     }
 
     /// What it says of itself.
@@ -113,6 +144,12 @@ impl Manager {
     pub(crate) fn start(&mut self, plan: &ScopePlan, pid: i32) -> Result<()> {
         self.subscribe()?;
         let started = match self.start_transient(plan, pid) {
+            // Made by a call whose answer was lost with the connection.
+            Err(Failure::Refused { name, .. })
+                if name.ends_with(".UnitExists") && is_in(pid, &plan.scope.unit) =>
+            {
+                return Ok(());
+            }
             // Of a container that is gone, but failed: forgotten, its name is free.
             Err(Failure::Refused { name, .. }) if name.ends_with(".UnitExists") => {
                 let _ = self.on_unit("ResetFailedUnit", &plan.scope.unit);
@@ -121,7 +158,11 @@ impl Manager {
             other => other,
         };
         let job = started.map_err(|failure| not_started(failure, &plan.scope))?;
-        self.await_job(&job, &plan.scope.unit, "start").inspect_err(|_| {
+        let awaited = match self.await_job(&job, &plan.scope.unit, "start") {
+            Err(error) if is_closed(&error) => self.await_process(&plan.scope.unit, pid, error),
+            other => other,
+        };
+        awaited.inspect_err(|_| {
             self.deadline = Instant::now() + Duration::from_secs(5);
             let _ = self.on_unit("StopUnit", &plan.scope.unit);
             let _ = self.on_unit("ResetFailedUnit", &plan.scope.unit);
@@ -137,8 +178,7 @@ impl Manager {
         let call =
             self.method("AttachProcessesToUnit")
                 .with(vec![Value::text(&scope.unit), Value::text(""), pids]);
-        self.connection
-            .call(call, self.deadline)
+        self.call(call)
             .map(drop)
             .map_err(|failure| failure.into_error(&format!("AttachProcessesToUnit({:?})", scope.unit)))
     }
@@ -154,8 +194,7 @@ impl Manager {
             Value::Bool(true),
             Value::Array("(sv)".to_owned(), properties.collect()),
         ]);
-        self.connection
-            .call(call, self.deadline)
+        self.call(call)
             .map(drop)
             .map_err(|failure| failure.into_error(&format!("unable to set properties of {:?}", scope.unit)))
     }
@@ -166,14 +205,31 @@ impl Manager {
     /// System.
     pub(crate) fn stop(&mut self, scope: &Scope) -> Result<()> {
         self.subscribe()?;
-        let stopped = match self.on_unit("StopUnit", &scope.unit) {
-            Ok(reply) => self.await_job(&job_of(reply), &scope.unit, "stop"),
-            Err(Failure::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => return Ok(()),
-            Err(failure) => Err(failure.into_error(&format!("StopUnit({:?})", scope.unit))),
+        let stopped = loop {
+            match self.on_unit("StopUnit", &scope.unit) {
+                Ok(reply) => match self.await_job(&job_of(reply), &scope.unit, "stop") {
+                    // The job goes on, or is over: a further one comes to the same end.
+                    Err(error) if is_closed(&error) => self.reconnect()?,
+                    other => break other,
+                },
+                Err(Failure::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => return Ok(()),
+                Err(failure) => break Err(failure.into_error(&format!("StopUnit({:?})", scope.unit))),
+            }
         };
         // One that failed (out of memory, out of time) stays until somebody has seen it.
         let _ = self.on_unit("ResetFailedUnit", &scope.unit);
         stopped
+    }
+
+    /// Whoever waits for a job loses its signal with the connection; what the job does shows.
+    fn await_process(&self, unit: &str, pid: i32, error: Error) -> Result<()> {
+        while !is_in(pid, unit) {
+            if Instant::now() >= self.deadline {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
     }
 
     fn start_transient(&mut self, plan: &ScopePlan, pid: i32) -> Result<String, Failure> {
@@ -190,7 +246,7 @@ impl Manager {
             Value::Array("(sv)".to_owned(), properties),
             Value::Array("(sa(sv))".to_owned(), Vec::new()),
         ]);
-        self.connection.call(call, self.deadline).map(job_of)
+        self.call(call).map(job_of)
     }
 
     fn on_unit(&mut self, method: &str, unit: &str) -> Result<Message, Failure> {
@@ -199,19 +255,47 @@ impl Manager {
             arguments.push(Value::text("replace"));
         }
         let call = self.method(method).with(arguments);
-        self.connection.call(call, self.deadline)
+        self.call(call)
     }
 
     fn method(&self, member: &str) -> Message {
         Message::call(SERVICE, OBJECT, MANAGER, member)
     }
 
+    /// What a scope allows of devices.
+    ///
+    /// # Errors
+    /// System, where there is no such unit or no answer.
+    pub(crate) fn device_list(&mut self, unit: &str) -> Result<DeviceList> {
+        let asked = self
+            .on_unit("GetUnit", unit)
+            .map_err(|failure| failure.into_error(&format!("GetUnit({unit:?})")))?;
+        let Some(Value::Path(path)) = asked.body.into_iter().next() else {
+            return Err(odd_answer("GetUnit", "no path"));
+        };
+        let mut values = Vec::new();
+        for name in ["DevicePolicy", "DeviceAllow"] {
+            let call = Message::call(SERVICE, &path, "org.freedesktop.DBus.Properties", "Get").with(vec![
+                Value::text("org.freedesktop.systemd1.Scope"),
+                Value::text(name),
+            ]);
+            let reply = self
+                .connection
+                .call(call, self.deadline)
+                .map_err(|failure| failure.into_error(&format!("Get({name:?}) of {unit:?}")))?;
+            match reply.body.into_iter().next() {
+                Some(Value::Variant(value)) => values.push(*value),
+                _ => return Err(odd_answer(name, "nothing")),
+            }
+        }
+        DeviceList::of(&values).ok_or_else(|| odd_answer("DeviceAllow", "another type"))
+    }
+
     fn property(&mut self, name: &str) -> Result<String> {
         let call = Message::call(SERVICE, OBJECT, "org.freedesktop.DBus.Properties", "Get")
             .with(vec![Value::text(MANAGER), Value::text(name)]);
         let reply = self
-            .connection
-            .call(call, self.deadline)
+            .call(call)
             .map_err(|failure| no_manager(failure.into_error(&format!("Get({name:?})")), self.user))?;
         match reply.body.into_iter().next() {
             Some(Value::Variant(value)) => match *value {
@@ -270,9 +354,15 @@ impl Manager {
 pub(crate) fn check_place(pid: i32, planned: &Directory) -> Result<()> {
     let path = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&path).map_err(|error| Error::os(format!("open({path:?})"), error))?;
+    let line = match planned.kind {
+        HierarchyKind::Unified => "0::".to_owned(),
+        // Of version 1 systemd has named hierarchies of its own, and those of some controllers.
+        HierarchyKind::Named => format!(":{}:", planned.name()),
+        HierarchyKind::V1 => return Ok(()),
+    };
     let found = text
         .lines()
-        .find_map(|line| line.strip_prefix("0::"))
+        .find_map(|each| Some(&each[each.find(&line)? + line.len()..]))
         .unwrap_or("/");
     // The mount may show a part of the hierarchy only, and the path counts from the top.
     if Path::new(found).ends_with(&planned.relative) {
@@ -283,6 +373,39 @@ pub(crate) fn check_place(pid: i32, planned: &Directory) -> Result<()> {
         planned.relative
     );
     Err(Error::new(ErrorKind::System, message).with_field(crate::cgroup::path::FIELD))
+}
+
+fn may_be_elsewhere(error: &Error) -> bool {
+    is_closed(error)
+        || matches!(
+            error.errno(),
+            Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES | libc::ETIMEDOUT)
+        )
+}
+
+/// Whether a process is in the cgroup of a unit.
+fn is_in(pid: i32, unit: &str) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .any(|path| Path::new(path).file_name().is_some_and(|name| name == unit))
+}
+
+/// The first address where somebody listens, and whether that is a bus.
+fn open_first(addresses: &[Address], deadline: Instant) -> Result<(Connection, bool)> {
+    let mut refused = None;
+    for address in addresses {
+        let attempt = (Instant::now() + GREETING).min(deadline);
+        match Connection::open(address, attempt) {
+            Ok(connection) => return Ok((connection, address.is_bus)),
+            // Nobody is there, or not for this caller, or it went away meanwhile: what is next may be.
+            Err(error) if may_be_elsewhere(&error) => {
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| Error::new(ErrorKind::System, "there is no address to connect to")))
 }
 
 fn system_addresses() -> Vec<Address> {

@@ -22,7 +22,19 @@ impl Service {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("runtime-core-bus-{}-{number}", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
-        let thread = std::thread::spawn(move || serve(listener.accept().unwrap().0, answer));
+        let thread = std::thread::spawn(move || {
+            let mut calls = Vec::new();
+            // The manager that does not come back has dropped its connection; one that lost it connects again.
+            loop {
+                calls.extend(serve(listener.accept().unwrap().0, &answer));
+                if calls
+                    .last()
+                    .is_none_or(|call: &String| !call.starts_with(HANG_UP))
+                {
+                    return calls;
+                }
+            }
+        });
         Self {
             path,
             thread: Some(thread),
@@ -45,7 +57,10 @@ impl Drop for Service {
     }
 }
 
-fn serve(mut stream: UnixStream, answer: impl Fn(&Message) -> Vec<Message>) -> Vec<String> {
+/// A call whose record begins so had no answer: the service closed the connection.
+const HANG_UP: &str = "closed: ";
+
+fn serve(mut stream: UnixStream, answer: &impl Fn(&Message) -> Vec<Message>) -> Vec<String> {
     let mut received = Vec::new();
     let mut calls = Vec::new();
     let mut greeted = false;
@@ -69,6 +84,10 @@ fn serve(mut stream: UnixStream, answer: impl Fn(&Message) -> Vec<Message>) -> V
             let arguments: Vec<_> = call.body.iter().map(ToString::to_string).collect();
             calls.push(format!("{}({})", call.member, arguments.join(", ")));
             for message in answer(&call) {
+                if message.kind == Kind::Unknown {
+                    calls.last_mut().unwrap().insert_str(0, HANG_UP);
+                    return calls;
+                }
                 if stream.write_all(&message.encode()).is_err() {
                     return calls;
                 }
@@ -221,6 +240,39 @@ fn a_job_that_fails_is_told_in_its_word_and_cleaned() {
 fn a_unit_that_is_gone_is_stopped() {
     let service = Service::new(|call| vec![refusal(call, "NoSuchUnit")]);
     service.manager(LONG).unwrap().stop(&plan().scope).unwrap();
+}
+
+/// systemd executes itself anew (daemon-reexec) while it is asked.
+#[test]
+fn what_is_lost_with_a_connection_is_asked_again() {
+    let lost = std::sync::atomic::AtomicU32::new(0);
+    let service = Service::new(move |call| {
+        // Every first time.
+        if lost.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            return vec![Message::new(Kind::Unknown)];
+        }
+        match call.member.as_str() {
+            "StopUnit" => job(call, "done"),
+            _ => vec![reply(call, vec![])],
+        }
+    });
+    let mut manager = service.manager(LONG).unwrap();
+    manager.set(&plan().scope, &[]).unwrap();
+    manager.stop(&plan().scope).unwrap();
+    drop(manager);
+    let calls = service.calls();
+    let names: Vec<&str> = calls.iter().filter_map(|call| call.split('(').next()).collect();
+    assert_eq!(
+        names,
+        [
+            "closed: SetUnitProperties",
+            "SetUnitProperties",
+            "closed: StopUnit",
+            "StopUnit",
+            "closed: ResetFailedUnit",
+            "ResetFailedUnit"
+        ]
+    );
 }
 
 /// runc#3904: a service that does not answer must not hang its caller.

@@ -21,6 +21,8 @@ const DEFAULT_PERIOD: u64 = 100_000;
 /// A second, and systemd's steps of the quota in it: one percent of a CPU. µs.
 const SECOND: u128 = 1_000_000;
 const STEP: u128 = 10_000;
+/// Of version 1, µs.
+const CFS_PERIOD: &str = "cpu.cfs_period_us";
 /// systemd with `CPUWeight=idle`.
 const IDLE_SINCE: u32 = 252;
 /// systemd with `MemoryZSwapMax=`.
@@ -90,7 +92,11 @@ pub fn properties(writes: &[Write], version: u32) -> Result<Split> {
     let mut found: Vec<Property> = Vec::new();
     let mut kept = Vec::with_capacity(writes.len());
     let mut warnings = Vec::new();
-    for write in writes.iter().filter(|write| write.version == Version::V2) {
+    let period = writes.iter().find(|write| write.file == CFS_PERIOD);
+    let period = period
+        .and_then(|write| write.value.trim().parse().ok())
+        .unwrap_or(DEFAULT_PERIOD);
+    for write in writes {
         let mut write = write.clone();
         // TasksMax=0 is refused. Neither number lets another process in.
         if write.admits_nobody() {
@@ -104,6 +110,7 @@ pub fn properties(writes: &[Write], version: u32) -> Result<Split> {
                 continue;
             }
             "cpu.max" => cpu_max(&mut write)?,
+            _ if write.version == Version::V1 => v1(&mut write, period),
             _ => one(&write, version)?,
         };
         for (name, value) in set {
@@ -148,6 +155,34 @@ fn one(write: &Write, version: u32) -> Result<Set> {
             Absent::Fail | Absent::Skip => Vec::new(),
         }),
         _ => Ok(Vec::new()),
+    }
+}
+
+/// The properties that systemd has for files of version 1. The table has made their values: a number, or -1 for none.
+fn v1(write: &mut Write, period: u64) -> Set {
+    let value = write.value.trim();
+    let amount = match value.parse::<u64>() {
+        Ok(number) => number,
+        Err(_) if value == "-1" || value == "max" => NO_LIMIT,
+        Err(_) => return Vec::new(),
+    };
+    match write.file.as_str() {
+        "memory.limit_in_bytes" => vec![("MemoryLimit", Value::U64(amount))],
+        "pids.max" => vec![("TasksMax", Value::U64(amount.max(1)))],
+        "cpu.shares" => vec![("CPUShares", Value::U64(amount))],
+        CFS_PERIOD => vec![("CPUQuotaPeriodUSec", Value::U64(amount))],
+        "cpu.cfs_quota_us" if amount == NO_LIMIT => vec![("CPUQuotaPerSecUSec", Value::U64(NO_LIMIT))],
+        "cpu.cfs_quota_us" => {
+            let exact = u128::from(amount) * SECOND / u128::from(period.max(1));
+            let stepped = exact.next_multiple_of(STEP);
+            if stepped != exact {
+                write.value = (stepped * u128::from(period) / SECOND).to_string();
+            }
+            let per_second = stepped.try_into().unwrap_or(NO_LIMIT);
+            vec![("CPUQuotaPerSecUSec", Value::U64(per_second))]
+        }
+        "blkio.weight" | "blkio.bfq.weight" => vec![("BlockIOWeight", Value::U64(amount))],
+        _ => Vec::new(),
     }
 }
 
@@ -359,6 +394,41 @@ mod tests {
         let (properties, kept) = shown(&writes, 251);
         assert_eq!(properties, ["CPUWeight=uint64 50"]);
         assert_eq!(kept.len(), 2);
+    }
+
+    #[test]
+    fn files_of_version_1_have_properties_of_their_own() {
+        let v1 = |file: &str, value: &str| Write::new(Version::V1, "x", file, value, "field");
+        for (file, value, property) in [
+            ("memory.limit_in_bytes", "67108864", "MemoryLimit=uint64 67108864"),
+            (
+                "memory.limit_in_bytes",
+                "-1",
+                "MemoryLimit=uint64 18446744073709551615",
+            ),
+            ("cpu.shares", "512", "CPUShares=uint64 512"),
+            ("pids.max", "max", "TasksMax=uint64 18446744073709551615"),
+            ("blkio.weight", "500", "BlockIOWeight=uint64 500"),
+        ] {
+            let (properties, writes) = shown(&[v1(file, value)], 252);
+            assert_eq!(properties, [property]);
+            assert_eq!(writes, [format!("{file}={value}")]);
+        }
+        assert!(
+            shown(&[v1("cpuset.cpus", "0"), v1("freezer.state", "x")], 252)
+                .0
+                .is_empty()
+        );
+        // In steps of a hundredth of a CPU, with the period that comes with it, in whatever order.
+        let (properties, writes) = shown(&[v1("cpu.cfs_quota_us", "12345"), v1(CFS_PERIOD, "50000")], 252);
+        assert_eq!(
+            properties,
+            [
+                "CPUQuotaPerSecUSec=uint64 250000",
+                "CPUQuotaPeriodUSec=uint64 50000"
+            ]
+        );
+        assert_eq!(writes, ["cpu.cfs_quota_us=12500", "cpu.cfs_period_us=50000"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::properties::Property;
 use crate::cgroup::path::{CgroupPaths, Directory, FIELD};
 use crate::dbus::Value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::facts::cgroup::{CgroupFacts, CgroupMode};
+use crate::facts::cgroup::{CgroupFacts, CgroupMode, Hierarchy, HierarchyKind};
 use crate::facts::systemd::SystemdFacts;
 
 /// systemd's limit for the name of a unit.
@@ -28,11 +28,11 @@ pub struct Scope {
     pub user: bool,
 }
 
-/// The scope of a container and its place in the unified hierarchy.
+/// The scope of a container and its place in every hierarchy.
 ///
 /// # Errors
-/// The path is not of the form `slice:prefix:name`, or a part of it can be no name; the host has hierarchies of version 1,
-/// or no systemd.
+/// The path is not of the form `slice:prefix:name`, or a part of it can be no name; or it is a user's own manager on a host
+/// with hierarchies of version 1.
 pub fn scope(
     cgroups_path: Option<&str>,
     id: &str,
@@ -53,27 +53,25 @@ pub fn scope(
     let below = expand(slice)?;
     let unit = format!("{prefix}-{}.scope", escaped(name));
     check(&unit)?;
-    let unified = match (cgroup.mode, cgroup.unified()) {
-        (CgroupMode::V2, Some(unified)) => unified,
-        _ => {
-            let message =
-                "the systemd cgroup manager needs cgroup v2 alone; this host has hierarchies of version 1";
-            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
-                "boot with systemd.unified_cgroup_hierarchy=1, or use --cgroup-manager cgroupfs",
-            ));
-        }
-    };
-    // systemd names cgroups from the root of the hierarchy; the mount may show a part of it only.
-    let root = systemd.control_group.trim_start_matches('/');
-    let shown = unified.root.strip_prefix("/").unwrap_or(&unified.root);
-    let manager = Path::new(root).strip_prefix(shown).unwrap_or(Path::new(root));
-    let directory = Directory {
-        kind: unified.kind,
-        controllers: unified.controllers.clone(),
-        mount_point: unified.mount_point.clone(),
-        relative: manager.join(below).join(&unit),
-        read_only: unified.read_only,
-    };
+    if cgroup.mode != CgroupMode::V2 && systemd.user {
+        let message = "a user's own systemd has no cgroups of version 1: rootless containers need cgroup v2 alone for \
+                       the systemd cgroup manager";
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_hint("boot with systemd.unified_cgroup_hierarchy=1, or use --cgroup-manager cgroupfs"));
+    }
+    // systemd's own hierarchy comes first, as in its own eyes.
+    let mut hierarchies: Vec<&Hierarchy> = cgroup.hierarchies.iter().collect();
+    hierarchies.sort_by_key(|hierarchy| hierarchy.kind != HierarchyKind::Unified);
+    let directories = hierarchies
+        .into_iter()
+        .map(|hierarchy| Directory {
+            kind: hierarchy.kind,
+            controllers: hierarchy.controllers.clone(),
+            mount_point: hierarchy.mount_point.clone(),
+            relative: shown(systemd, hierarchy).join(&below).join(&unit),
+            read_only: hierarchy.read_only,
+        })
+        .collect();
     let scope = Scope {
         unit,
         slice: slice.to_owned(),
@@ -81,9 +79,17 @@ pub fn scope(
     };
     let paths = CgroupPaths {
         explicit: given.is_some(),
-        directories: vec![directory],
+        directories,
     };
     Ok((scope, paths))
+}
+
+/// The manager's own cgroup from a mount point: systemd names cgroups from the root of the hierarchy, and the mount may
+/// show a part of it only.
+fn shown<'a>(systemd: &'a SystemdFacts, hierarchy: &Hierarchy) -> &'a Path {
+    let own = Path::new(systemd.control_group.trim_start_matches('/'));
+    let root = hierarchy.root.strip_prefix("/").unwrap_or(&hierarchy.root);
+    own.strip_prefix(root).unwrap_or(own)
 }
 
 /// What every scope of a container has. Everything is counted from the start on, as with the other driver; a container
@@ -252,7 +258,17 @@ mod tests {
             let error = scope(Some(path), "c1", &v2(), &system()).unwrap_err();
             assert_eq!(error.field(), Some(FIELD), "{path}: {error}");
         }
-        let error = scope(None, "c1", &hybrid(), &system()).unwrap_err();
+    }
+
+    #[test]
+    fn beside_version_1_it_has_a_place_in_every_hierarchy() {
+        let (_, paths) = scope(Some("m.slice:p:c1"), "c1", &hybrid(), &system()).unwrap();
+        assert_eq!(paths.directories.len(), hybrid().hierarchies.len());
+        assert_eq!(paths.directories[0].kind, HierarchyKind::Unified);
+        for directory in &paths.directories {
+            assert_eq!(directory.relative.to_str(), Some("m.slice/p-c1.scope"));
+        }
+        let error = scope(None, "c1", &hybrid(), &user()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
 

@@ -115,11 +115,15 @@ impl Mounts<'_> {
             self.filesystem(schedule, &Mount::default(), field, "cgroup", &place, &each)?;
         } else {
             each.bind = Some(Bind::Recursive);
+            let callers = hierarchy.mount_point.join(strip(&hierarchy.own));
             let own = self
                 .directory(|directory| directory.mount_point == hierarchy.mount_point)
-                .unwrap_or_else(|| hierarchy.mount_point.join(strip(&hierarchy.own)));
+                .unwrap_or_else(|| callers.clone());
             if self.request.rootless {
-                self.bind_if_made(schedule, field, &own, &place, &each)?;
+                self.bind_if_made(schedule, field, &own, &place, &each, 0)?;
+                each.attributes.set |= RDONLY;
+                each.attributes.clear &= !RDONLY;
+                self.bind_if_made(schedule, field, &callers, &place, &each, flag::UNLESS_THERE)?;
             } else {
                 self.bind(schedule, field, &own.to_string_lossy(), &place, &each, None)?;
             }
@@ -145,8 +149,9 @@ impl Mounts<'_> {
             .next()
     }
 
-    /// The bind of a cgroup that this caller perhaps could not make: what is not delegated to it is not shown. Everybody
-    /// may look at cgroups, so the source need not be lent.
+    /// The bind of a cgroup that this caller perhaps could not make. Everybody may look at cgroups, so the source need
+    /// not be lent. The container is in the caller's own cgroup then and may look at that, but never write there
+    /// (CVE-2023-25809).
     fn bind_if_made(
         &self,
         schedule: &mut Schedule,
@@ -154,6 +159,7 @@ impl Mounts<'_> {
         source: &Path,
         target: &str,
         options: &MountOptions,
+        condition: u32,
     ) -> Result<()> {
         schedule.init(
             Step::MountBind {
@@ -165,7 +171,7 @@ impl Mounts<'_> {
                 recursive_set: options.recursive.set,
                 recursive_clear: options.recursive.clear,
                 propagation: propagation(options),
-                flags: flag::RECURSIVE | flag::MAY_LACK,
+                flags: flag::RECURSIVE | flag::MAY_LACK | condition,
             },
             field,
         );

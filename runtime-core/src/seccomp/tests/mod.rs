@@ -78,16 +78,19 @@ struct Reading<'a> {
     profile: &'a LinuxSeccomp,
     /// By number: rule, function of the multiplexer of that number.
     rules: BTreeMap<u32, Vec<(usize, Option<u64>)>>,
+    /// Rules with a name that is a function of a multiplexer only.
+    pseudo: BTreeSet<usize>,
     /// Calls that the library does not know.
     recent: BTreeSet<u32>,
-    largest: u32,
+    /// None: the profile names no call of this architecture.
+    largest: Option<u32>,
     /// The bits of an argument that count.
     word: u64,
 }
 
 impl<'a> Reading<'a> {
     fn new(profile: &'a LinuxSeccomp, architecture: ScmpArch) -> Self {
-        let (mut rules, mut recent) = (BTreeMap::new(), BTreeSet::new());
+        let (mut rules, mut recent, mut pseudo) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         let mut add = |number: u32, rule: usize, function: Option<u64>| {
             let known: &mut Vec<_> = rules.entry(number).or_default();
             known.push((rule, function));
@@ -97,6 +100,9 @@ impl<'a> Reading<'a> {
             for name in rule.names() {
                 match (names.get(name), equal::recent(name, architecture)) {
                     (Some(numbers), _) => {
+                        if numbers.iter().all(|(_, function)| function.is_some()) {
+                            pseudo.insert(index);
+                        }
                         for (number, function) in numbers {
                             add(*number, index, *function);
                         }
@@ -109,10 +115,11 @@ impl<'a> Reading<'a> {
                 }
             }
         }
-        let largest = rules.keys().max().copied().unwrap_or(0);
+        let largest = rules.keys().max().copied();
         Self {
             profile,
             rules,
+            pseudo,
             recent,
             largest,
             // libseccomp treats x32 as an architecture of 32-bit words, as its processes see it.
@@ -174,6 +181,15 @@ impl<'a> Reading<'a> {
         if bare.is_empty() { conditional } else { bare }
     }
 
+    /// Whether no rule counts, or one names a function of a multiplexer without a number of its own.
+    fn is_hard_for_the_library(&self) -> bool {
+        let counts = |index: &usize| {
+            let rule = &self.profile.syscalls().as_ref().unwrap()[*index];
+            rule.action().as_u32(rule.errno_ret()) != self.default()
+        };
+        self.pseudo.iter().any(counts) || !self.rules.values().flatten().any(|(index, _)| counts(index))
+    }
+
     fn is_newer(&self, number: u32) -> bool {
         let permissive = matches!(
             self.profile.default_action(),
@@ -181,7 +197,7 @@ impl<'a> Reading<'a> {
                 | LinuxSeccompAction::ScmpActLog
                 | LinuxSeccompAction::ScmpActTrace
         );
-        !permissive && self.largest > 0 && number > self.largest
+        !permissive && self.largest.is_some_and(|largest| number > largest)
     }
 
     fn verdict(&self, number: u32, arguments: &[u64; 6]) -> u32 {
