@@ -85,7 +85,11 @@ impl Server {
         };
         task.events = None;
         let exit = Exit {
-            code: code.unwrap_or_else(|| code_of(task.container.wait())),
+            code: code.unwrap_or_else(|| {
+                task.container
+                    .as_ref()
+                    .map_or(UNKNOWN, |container| code_of(container.wait()))
+            }),
             at: super::create::now(),
         };
         task.held = Some(exit);

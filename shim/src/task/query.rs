@@ -133,6 +133,8 @@ impl Task {
             Phase::Ended => TaskStatus::Stopped,
             Phase::Created | Phase::Starting if !exec_id.is_empty() => TaskStatus::Created,
             Phase::Running if !exec_id.is_empty() => TaskStatus::Running,
+            // It comes from a checkpoint and is not there yet.
+            Phase::Created | Phase::Starting if self.container.is_none() => TaskStatus::Created,
             Phase::Created | Phase::Starting | Phase::Running => match self.load()?.status()? {
                 ContainerStatus::Paused => TaskStatus::Paused,
                 _ if phase == Phase::Running => TaskStatus::Running,

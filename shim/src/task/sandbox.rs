@@ -115,6 +115,7 @@ impl Server {
             names: Names::default(),
             sandbox: true,
             netns: request.netns_path,
+            checkpoint: String::new(),
         };
         self.make_task(making, move |server, made| {
             server.reply(caller, made.map(|_| CreateSandboxResponse {}.encode_to_vec()));
