@@ -26,7 +26,7 @@ impl Server {
         if task.held.is_some() && !request.all {
             return Err(Status::not_found("process already finished"));
         }
-        task.load()?.kill(signal, request.all)?;
+        task.live()?.kill(signal, request.all)?;
         done()
     }
 

@@ -29,7 +29,7 @@ impl Server {
             Phase::Created if task.restoring.is_some() => self.delete_container(caller, &request.id),
             // Nobody started it, or it is ending: the rest comes when it has.
             Phase::Created => {
-                let container = task.load()?;
+                let container = task.live()?;
                 container.kill(Signal::KILL, false)?;
                 task.deleter = Some(caller);
                 Ok(None)

@@ -94,7 +94,7 @@ impl Server {
         };
         task.held = Some(exit);
         if task.shares_pids
-            && let Ok(container) = task.load()
+            && let Ok(container) = task.live()
         {
             // Nothing else would end them; that there is nobody is fine.
             let _ = container.kill(Signal::KILL, true);

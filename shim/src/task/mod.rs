@@ -120,8 +120,8 @@ pub(crate) struct Task {
     pub(crate) id: ContainerId,
     pub(crate) bundle: PathBuf,
     pub(crate) runtime: Runtime,
-    /// Of the create call: for the library's descriptor of init. Other calls load the record anew. None until a container
-    /// that comes from a checkpoint is started.
+    /// Of the create call, with the library's descriptor of init. None until a container that comes from a checkpoint is
+    /// started.
     pub(crate) container: Option<Container>,
     /// How to make it then.
     pub(crate) restoring: Option<Restoring>,
@@ -158,8 +158,15 @@ impl Task {
         })
     }
 
-    /// The container as it is recorded now.
-    pub(crate) fn load(&self) -> Result<Container, Status> {
-        Ok(self.runtime.container(&self.id)?)
+    /// The container, for calls that need what create knew: its init, its cgroup. Whatever else of it changes is loaded anew
+    /// in the threads.
+    pub(crate) fn live(&self) -> Result<&Container, Status> {
+        let missing = || {
+            Status::precondition(format!(
+                "task {:?} comes from a checkpoint and is not started",
+                self.id.as_str()
+            ))
+        };
+        self.container.as_ref().ok_or_else(missing)
     }
 }
