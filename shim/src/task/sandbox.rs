@@ -115,6 +115,7 @@ impl Server {
             names: Names::default(),
             sandbox: true,
             netns: request.netns_path,
+            checkpoint: String::new(),
         };
         self.make_task(making, move |server, made| {
             server.reply(caller, made.map(|_| CreateSandboxResponse {}.encode_to_vec()));
@@ -168,7 +169,7 @@ impl Server {
         if task.init.exit.is_some() {
             return Ok(Some(Vec::new()));
         }
-        task.load()?.kill(Signal::KILL, true)?;
+        task.live()?.kill(Signal::KILL, true)?;
         task.init.waiters.push(Waiter::End(caller));
         Ok(None)
     }
@@ -241,7 +242,7 @@ impl Server {
     }
 
     pub(crate) fn sandbox_metrics(&mut self, request: &SandboxMetricsRequest) -> Outcome {
-        let stats = self.sandbox(&request.sandbox_id)?.0.load()?.stats()?;
+        let stats = self.sandbox(&request.sandbox_id)?.0.live()?.stats()?;
         answer(&SandboxMetricsResponse {
             metrics: Some(Metric {
                 timestamp: Some(now()),
