@@ -4,11 +4,12 @@
 //! limits, the places of mounts, hooks. Nothing but processes comes from the image (what it says about mounts and
 //! namespaces of the host has to be mapped by name), and nothing is left when it fails.
 
+mod namespaces;
+
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
@@ -23,11 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu;
 use crate::launch::{HookRun, Host, Launch, run_hook, send_to, write_pid_file};
 use crate::lower::Descriptors;
-use crate::netlink::Links;
 use crate::plan::{FdName, HookKind, Plan, RestorePlan, StartBy, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, StateDir, TEMPORARY_CONFIG};
 use crate::request::{CreateRequest, RestoreRequest, Stdio, Terminal};
-use crate::spec::LoadedSpec;
 use crate::state::Status;
 
 /// CRIU's log, in the working directory.
@@ -274,7 +273,7 @@ impl Restoring<'_> {
     /// The namespaces are there and nobody is in them but the first process, which waits.
     fn set_up(&self, pid: i32) -> Result<()> {
         if self.plan.surroundings.own_network {
-            set_loopback_up(pid)?;
+            namespaces::set_loopback_up(pid)?;
         }
         let record = &self.making.record;
         let spec = &self.request.spec.spec;
@@ -301,7 +300,7 @@ impl Restoring<'_> {
             return Ok(());
         }
         // For clocks that go on where they were CRIU makes a time namespace; exec has to find it.
-        match with_time_namespace(self.request.spec.clone()) {
+        match namespaces::with_time(self.request.spec.clone()) {
             Some(spec) => {
                 let bytes = serde_json::to_vec(&spec.spec).map_err(|error| {
                     Error::new(ErrorKind::Internal, format!("the configuration: {error}"))
@@ -375,34 +374,6 @@ fn descriptor_names(place: &Place) -> Result<Vec<String>> {
     let mut names = names.unwrap_or_default();
     names.truncate(3);
     Ok(names)
-}
-
-/// What init does in a network namespace that it made.
-fn set_loopback_up(pid: i32) -> Result<()> {
-    let process = Pid::from_raw(pid)
-        .ok_or_else(|| Error::new(ErrorKind::System, format!("criu names process {pid}")))?;
-    let pidfd = rustix::process::pidfd_open(process, PidfdFlags::empty())
-        .map_err(|errno| Error::os(format!("pidfd_open({pid})"), errno))?;
-    let links = Links::of_process(pidfd.as_fd())?;
-    links.set_up(links.index("lo")?)
-}
-
-/// The configuration with a time namespace; None where it has one.
-fn with_time_namespace(mut loaded: LoadedSpec) -> Option<LoadedSpec> {
-    let mut linux = loaded.spec.linux().clone()?;
-    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
-    if namespaces
-        .iter()
-        .any(|namespace| namespace.typ() == LinuxNamespaceType::Time)
-    {
-        return None;
-    }
-    let mut time = LinuxNamespace::default();
-    time.set_typ(LinuxNamespaceType::Time);
-    namespaces.push(time);
-    linux.set_namespaces(Some(namespaces));
-    loaded.spec.set_linux(Some(linux));
-    Some(loaded)
 }
 
 /// The walk that makes mount points leaves nothing that would have to be remembered.
