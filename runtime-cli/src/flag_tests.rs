@@ -9,6 +9,7 @@ use crate::session::GLOBALS;
 
 const FLAGS: &str = "runtime-cli/tests/flags.rs";
 const LINE: &str = "runtime-cli/tests/command_line.rs";
+const DEVICES: &str = "runtime-cli/tests/devices.rs";
 const ROOTLESS: &str = "runtime-cli/tests/rootless.rs";
 const CRIU: &str = "runtime-cli/tests/checkpoint.rs";
 const OPTIONS: &str = "runtime-cli/tests/criu_options.rs";
@@ -208,6 +209,104 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
         "ignore-paused",
         FLAGS,
         "exec_in_a_paused_container_needs_to_be_asked_for",
+    ),
+    (
+        "create",
+        "device",
+        DEVICES,
+        "create_and_plan_take_the_same_options",
+    ),
+    (
+        "create",
+        "cdi-spec-dir",
+        DEVICES,
+        "create_and_plan_take_the_same_options",
+    ),
+    (
+        "create",
+        "gpu-config",
+        DEVICES,
+        "the_configuration_file_says_who_else_is_heard",
+    ),
+    (
+        "create",
+        "native-hooks",
+        DEVICES,
+        "known_hooks_are_done_without_their_programs_unless_told_otherwise",
+    ),
+    (
+        "run",
+        "device",
+        DEVICES,
+        "devices_come_from_the_folders_that_are_named",
+    ),
+    (
+        "run",
+        "cdi-spec-dir",
+        DEVICES,
+        "devices_come_from_the_folders_that_are_named",
+    ),
+    (
+        "run",
+        "gpu-config",
+        DEVICES,
+        "the_configuration_file_says_who_else_is_heard",
+    ),
+    (
+        "run",
+        "native-hooks",
+        DEVICES,
+        "known_hooks_are_done_without_their_programs_unless_told_otherwise",
+    ),
+    ("plan", "device", DEVICES, "create_and_plan_take_the_same_options"),
+    (
+        "plan",
+        "cdi-spec-dir",
+        DEVICES,
+        "create_and_plan_take_the_same_options",
+    ),
+    (
+        "plan",
+        "native-hooks",
+        DEVICES,
+        "known_hooks_are_done_without_their_programs_unless_told_otherwise",
+    ),
+    (
+        "plan",
+        "gpu-config",
+        DEVICES,
+        "create_and_plan_take_the_same_options",
+    ),
+    ("gpu", "format", DEVICES, "gpu_list_shows_what_can_be_asked_for"),
+    (
+        "gpu",
+        "cdi-spec-dir",
+        DEVICES,
+        "gpu_list_shows_what_can_be_asked_for",
+    ),
+    (
+        "gpu",
+        "gpu-config",
+        DEVICES,
+        "gpu_list_shows_what_can_be_asked_for",
+    ),
+    (
+        "gpu",
+        "kind",
+        DEVICES,
+        "gpu_cdi_generate_writes_a_file_that_can_be_asked_from",
+    ),
+    (
+        "gpu",
+        "hook",
+        DEVICES,
+        "gpu_cdi_generate_writes_a_file_that_can_be_asked_from",
+    ),
+    (
+        "gpu",
+        "output",
+        DEVICES,
+        "gpu_cdi_generate_writes_a_file_that_can_be_asked_from",
     ),
     ("kill", "all", FLAGS, "kill_all_reaches_every_process"),
     ("kill", "regex", FLAGS, "kill_takes_a_regular_expression"),

@@ -19,6 +19,7 @@ use super::delete::destroy;
 use super::state::document;
 use super::{Container, Runtime, stdio_names};
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::Manager;
 use crate::criu::{Criu, Kind, LSM_PROFILES, Notice, Options, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu;
@@ -46,8 +47,14 @@ impl Runtime {
     /// # Errors
     /// Any kind; System has CRIU's reason and the path of its log. The host is then as before.
     pub fn restore(&self, mut request: RestoreRequest) -> Result<Container> {
+        let ready = self.ready(&mut request)?;
+        ready.make(self, &request)
+    }
+
+    /// All that can be decided and opened before there is anything of the container.
+    fn ready(&self, request: &mut RestoreRequest) -> Result<Ready> {
         let (facts, manager) = self.gather()?;
-        let mut like_create = like_create(&mut request)?;
+        let mut like_create = like_create(request)?;
         let injected = gpu::inject(
             &mut request.spec,
             &like_create.bundle,
@@ -60,55 +67,71 @@ impl Runtime {
         let program = crate::criu::program(&request.criu)?;
         let mut asked = self.plan_request(&like_create, &facts, StartBy::Socket)?;
         asked.take(&injected);
-        let plan = Plan::restore(&request.spec, &facts, &asked, &program)?;
+        let mut plan = Plan::restore(&request.spec, &facts, &asked, &program)?;
+        plan.criu.warnings.extend(injected.warnings);
         let rootfs = check_rootfs(&request.spec, &like_create.bundle)?;
         let place = Place::open(&request.criu, LOG, false)?;
         let names = descriptor_names(&place)?;
-        let stdio = stdio_names(&like_create.stdio);
-        let descriptors = super::descriptors(std::mem::take(&mut like_create.stdio), Vec::new())?;
-
-        let dir = StateDir::create(self.root(), &request.id)?;
-        let _lock = dir.lock()?;
-        let mut record = match record_of(&like_create, rootfs, &plan.criu) {
-            Ok(record) => Record {
-                stdio,
-                devices: injected.devices,
-                ..record
-            },
-            Err(error) => {
-                dir.remove()?;
-                return Err(error);
-            }
-        };
+        let mut record = record_of(&like_create, rootfs, &plan.criu)?;
+        record.stdio = stdio_names(&like_create.stdio);
+        record.devices = injected.devices;
         record.start.clear();
         record.poststart.clear();
+        let descriptors = super::descriptors(std::mem::take(&mut like_create.stdio), Vec::new())?;
+        Ok(Ready {
+            manager,
+            plan,
+            record,
+            place,
+            names,
+            descriptors,
+            printed,
+            terminal: like_create.terminal,
+        })
+    }
+}
+
+/// What a restore begins with.
+struct Ready {
+    manager: Option<Manager>,
+    plan: RestorePlan,
+    record: Record,
+    place: Place,
+    names: Vec<String>,
+    descriptors: Descriptors,
+    printed: Option<OwnedFd>,
+    terminal: Terminal,
+}
+
+impl Ready {
+    fn make(mut self, runtime: &Runtime, request: &RestoreRequest) -> Result<Container> {
+        let dir = StateDir::create(runtime.root(), &request.id)?;
+        let _lock = dir.lock()?;
         // Until the container's own first process is known, only its cgroup tells who belongs to it.
-        let own_pid_namespace = std::mem::replace(&mut record.own_pid_namespace, false);
+        let own_pid_namespace = std::mem::replace(&mut self.record.own_pid_namespace, false);
         let mut restoring = Restoring {
             making: Making {
                 dir: &dir,
-                record,
+                record: self.record,
                 spec: &request.spec,
-                manager,
+                manager: self.manager,
             },
-            request: &request,
-            place,
-            plan: &plan,
-            terminal: like_create.terminal,
+            request,
+            place: self.place,
+            plan: &self.plan,
+            terminal: self.terminal,
             master: None,
             own_pid_namespace,
         };
-        let result = restoring.run(descriptors, &names, printed);
+        let result = restoring.run(self.descriptors, &self.names, self.printed);
         let (record, terminal) = (restoring.making.record, restoring.master);
-        let mut warnings = plan.criu.warnings;
-        warnings.extend(injected.warnings);
         match result {
             Ok(pidfd) => Ok(Container {
                 dir,
                 record,
                 terminal,
                 pidfd: Some(pidfd),
-                warnings,
+                warnings: self.plan.criu.warnings,
                 filter_flags: None,
                 config: Mutex::default(),
             }),

@@ -1,6 +1,7 @@
 //! The calls that rustix and nix lack, and the only unsafe code of the library outside init.
 
 pub(crate) mod bpf;
+pub(crate) mod code;
 pub(crate) mod elsewhere;
 pub(crate) mod limit;
 pub(crate) mod mount;
