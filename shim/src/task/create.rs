@@ -49,7 +49,11 @@ impl Making {
         let runtime = place::runtime(&self.options, &self.namespace);
         place::save(&self.options, &self.bundle)?;
         let target = place::rootfs(&self.bundle);
-        if !self.rootfs.is_empty() {
+        // What create makes in an empty root, as /dev, must not stay in the bundle.
+        let own = [super::sandbox::empty_root()];
+        let held = self.sandbox && self.rootfs.is_empty() && super::sandbox::is_empty(&target);
+        let mounts = if held { &own[..] } else { &self.rootfs };
+        if !mounts.is_empty() {
             match std::fs::create_dir(&target) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                     return Err(Status::os(format!("mkdir({target:?})"), error));
@@ -57,9 +61,9 @@ impl Making {
                 _ => {}
             }
         }
-        rootfs::mount(&self.rootfs, &target)?;
+        rootfs::mount(mounts, &target)?;
         self.create(runtime).inspect_err(|_| {
-            if !self.rootfs.is_empty() {
+            if !mounts.is_empty() {
                 // What went wrong first is what the caller must hear.
                 let _ = rootfs::unmount(&target);
             }
