@@ -412,7 +412,9 @@ fn not_started(failure: Failure, scope: &Scope) -> Error {
     let exists = matches!(&failure, Failure::Refused { name, .. } if name.ends_with(".UnitExists"));
     let error = failure.into_error(&call);
     if exists {
+        // The words are those for a cgroup that is in use, with either driver: engines and tests of runc look for them.
         return error
+            .context("container's cgroup is not empty")
             .with_kind(ErrorKind::AlreadyExists)
             .with_hint("another container uses this linux.cgroupsPath");
     }
