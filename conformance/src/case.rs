@@ -89,6 +89,11 @@ impl<'a> Case<'a> {
         format!("/{}/{id}", self.host.cgroup_parent)
     }
 
+    /// Whether containers are scopes of systemd.
+    pub(crate) fn is_systemd(&self) -> bool {
+        self.host.systemd
+    }
+
     /// One that is there already: a slice of our own would stay behind.
     fn slice(&self) -> &'static str {
         match rustix::process::geteuid().is_root() {

@@ -61,8 +61,8 @@ impl Host {
         match need {
             Need::Root => self.root,
             Need::CgroupV1(name) => is_v1(name),
-            Need::CgroupV2(name) => std::fs::read_to_string(format!("{CGROUP_ROOT}/cgroup.controllers"))
-                .is_ok_and(|text| text.split_whitespace().any(|own| own == name)),
+            Need::CgroupV2(name) => is_v2(name),
+            Need::Cgroup(name) => is_v1(name) || is_v2(name),
             Need::Kernel(major, minor) => self.kernel >= (major, minor),
             Need::Namespace(name) => Path::new("/proc/self/ns").join(name).exists(),
             Need::Program(path) => Path::new(path).exists(),
@@ -95,6 +95,13 @@ fn is_v1(name: &str) -> bool {
     fixtures::mountinfo::parse(&mounts)
         .iter()
         .any(|entry| entry.mount_point == point && entry.fs_type == "cgroup")
+}
+
+/// Freezing and devices are part of version 2 without a controller.
+fn is_v2(name: &str) -> bool {
+    std::fs::read_to_string(format!("{CGROUP_ROOT}/cgroup.controllers")).is_ok_and(|text| {
+        ["devices", "freezer"].contains(&name) || text.split_whitespace().any(|own| own == name)
+    })
 }
 
 /// Whether AppArmor is enabled and its profiles can be reached.

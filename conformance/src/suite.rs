@@ -61,6 +61,8 @@ pub(crate) enum Need {
     CgroupV1(&'static str),
     /// `/sys/fs/cgroup` is cgroup2 and offers this controller.
     CgroupV2(&'static str),
+    /// What this controller of version 1 does can be had in either version.
+    Cgroup(&'static str),
     /// A kernel of at least this version.
     Kernel(u32, u32),
     /// The kernel has this kind of namespace (name in `/proc/self/ns`).
@@ -81,6 +83,7 @@ impl fmt::Display for Need {
             Need::Root => write!(out, "root"),
             Need::CgroupV1(name) => write!(out, "cgroup v1 controller {name}"),
             Need::CgroupV2(name) => write!(out, "cgroup v2 controller {name}"),
+            Need::Cgroup(name) => write!(out, "cgroup controller {name}"),
             Need::Kernel(major, minor) => write!(out, "kernel {major}.{minor}"),
             Need::Namespace(name) => write!(out, "{name} namespaces"),
             Need::Program(path) => write!(out, "program {path}"),

@@ -20,6 +20,8 @@ mod terminal;
 
 #[cfg(test)]
 mod flag_tests;
+#[cfg(test)]
+mod reference_tests;
 
 use std::process::ExitCode;
 

@@ -226,6 +226,35 @@ fn a_step_of_init_that_fails_has_all_keys() {
 }
 
 #[test]
+fn a_path_of_the_wrong_kind_has_the_words_that_engines_explain() {
+    let Some(place) = Place::new("kind") else { return };
+    let mount = |kind: &str, source: &str, destination: &str| {
+        let mount = json!({"destination": destination, "type": kind, "source": source, "options": []});
+        move |config: &mut Value| config["mounts"].as_array_mut().expect("mounts").push(mount)
+    };
+    place.configure("dir-on-file.json", "true", mount("bind", "/etc", "/bin/busybox"));
+    place.configure("file-on-dir.json", "true", mount("bind", "/etc/passwd", "/bin"));
+    place.configure(
+        "tmpfs-on-file.json",
+        "true",
+        mount("tmpfs", "tmpfs", "/bin/busybox"),
+    );
+    place.configure("cwd.json", "true", |config| {
+        config["process"]["cwd"] = json!("/bin/busybox");
+    });
+    for config in ["dir-on-file", "file-on-dir", "tmpfs-on-file", "cwd"] {
+        let (line, code) = failure(
+            &place,
+            &["run", "--config", &format!("{config}.json"), &place.id("")],
+        );
+        let message = line["msg"].as_str().expect("a message");
+        assert!(message.ends_with(": not a directory"), "{message}");
+        assert!(!message.contains("is a directory"), "{message}");
+        assert_eq!(code, Some(1), "{message}");
+    }
+}
+
+#[test]
 fn a_hook_that_fails_is_named() {
     let Some(place) = Place::new("hook") else { return };
     for (hooks, words) in [
@@ -236,6 +265,14 @@ fn a_hook_that_fails_is_named() {
         (
             json!({"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $$"]}]}),
             "error running createContainer hook #0: signal: killed",
+        ),
+        (
+            json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "20"], "timeout": 1}]}),
+            "error running createRuntime hook #0: hook ran past specified timeout of 1.0s",
+        ),
+        (
+            json!({"createContainer": [{"path": "/bin/sleep", "args": ["sleep", "20"], "timeout": 1}]}),
+            "error running createContainer hook #0: hook ran past specified timeout of 1.0s",
         ),
     ] {
         place.configure("config.json", "true", |config| config["hooks"] = hooks);

@@ -1,6 +1,6 @@
-//! The built program with the systemd driver, on hosts where systemd runs and cgroups are of version 2 alone; elsewhere
-//! everything here is skipped with its reason. Root's containers are scopes of the system's manager, those of other users
-//! scopes of their own: the test is whoever runs it.
+//! The built program with the systemd driver, on hosts where systemd runs; elsewhere everything here is skipped with its
+//! reason. Root's containers are scopes of the system's manager, with cgroups of either version; those of other users are
+//! scopes of their own, with version 2 alone: the test is whoever runs it. `cargo xtask vm` brings such hosts.
 #![allow(clippy::print_stderr, reason = "a skip must be seen")]
 
 use std::os::unix::fs::symlink;
@@ -24,8 +24,8 @@ impl Place {
         if !Path::new("/run/systemd/system").is_dir() {
             return skip("needs a host with systemd");
         }
-        if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-            return skip("needs cgroup v2 alone");
+        if !is_unified() && !is_root() {
+            return skip("needs cgroup v2 alone, or root");
         }
         let Some(busybox) = ["/usr/bin/busybox", "/bin/busybox"]
             .into_iter()
@@ -133,6 +133,11 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Cgroups are of version 2 alone.
+fn is_unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 fn systemctl(arguments: &[&str]) -> Output {
     let mut command = Command::new("systemctl");
     if !is_root() {
@@ -147,7 +152,15 @@ fn err(output: &Output) -> String {
 
 fn own_cgroup(pid: u64) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a process");
-    text.trim().trim_start_matches("0::").to_owned()
+    let line = text.lines().find_map(|line| line.strip_prefix("0::"));
+    line.expect("the unified hierarchy").to_owned()
+}
+
+/// What a file of a cgroup holds, in the hierarchy that has the controller.
+fn held(controller: &str, cgroup: &str, file: &str) -> String {
+    let place = if is_unified() { "" } else { controller };
+    let path = format!("/sys/fs/cgroup/{place}{cgroup}/{file}");
+    std::fs::read_to_string(&path).expect(&path).trim().to_owned()
 }
 
 #[test]
@@ -163,7 +176,8 @@ fn a_container_is_a_scope_with_its_limits() {
     assert_eq!(place.property("ActiveState"), "active");
     assert_eq!(place.property("Delegate"), "yes");
     assert_eq!(place.property("TasksMax"), "77");
-    assert_eq!(place.property("MemoryMax"), "67108864");
+    let memory = if is_unified() { "MemoryMax" } else { "MemoryLimit" };
+    assert_eq!(place.property(memory), "67108864");
     assert_eq!(place.property("CPUQuotaPerSecUSec"), "130ms");
     assert_eq!(place.property("TimeoutStopUSec"), "3s");
     let slice = if is_root() { "system.slice" } else { "user.slice" };
@@ -174,33 +188,54 @@ fn a_container_is_a_scope_with_its_limits() {
         cgroup.ends_with(&format!("/{slice}/{}", place.unit())),
         "{cgroup}"
     );
-    let file = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup{cgroup}/{name}")).expect(name);
-    let limits = [
-        ("pids.max", "77\n"),
-        ("memory.max", "67108864\n"),
-        ("cpu.max", "13000 100000\n"),
-    ];
-    for (name, value) in limits {
-        assert_eq!(file(name), value, "{name}");
+    let limits: &[(&str, &str, &str)] = if is_unified() {
+        &[("", "memory.max", "67108864"), ("", "cpu.max", "13000 100000")]
+    } else {
+        &[
+            ("memory", "memory.limit_in_bytes", "67108864"),
+            ("cpu", "cpu.cfs_quota_us", "13000"),
+            ("cpu", "cpu.cfs_period_us", "100000"),
+        ]
+    };
+    let look = |pids: &str, when: &str| {
+        assert_eq!(held("pids", &cgroup, "pids.max"), pids, "{when}");
+        for (controller, file, value) in limits {
+            assert_eq!(held(controller, &cgroup, file), *value, "{file} {when}");
+        }
+    };
+    look("77", "at first");
+    // In hierarchies that systemd does not know, it is in a group of the same name.
+    if !is_unified() {
+        let pid = place.pid().to_string();
+        for controller in ["freezer", "cpuset", "devices", "perf_event"] {
+            let procs = held(controller, &cgroup, "cgroup.procs");
+            assert!(procs.lines().any(|line| line == pid), "{controller}: {procs}");
+        }
+        place.expect(&["pause", &place.id]);
+        place.expect(&["resume", &place.id]);
     }
     // A program that comes later is in it, too: it reads the end of the same path.
     let seen = place.cgroup(&["cat", "/proc/self/cgroup"]);
-    assert!(seen.ends_with(&place.unit()) || seen == "0::/", "{seen}");
+    let outside: Vec<&str> = seen
+        .lines()
+        .filter(|line| !line.ends_with(&place.unit()) && !line.ends_with(":/"))
+        .collect();
+    assert!(outside.is_empty(), "{outside:?}");
 
     place.expect(&["update", "--pids-limit", "88", &place.id]);
     assert_eq!(place.property("TasksMax"), "88");
     systemctl(&["daemon-reload"]);
-    for (name, value) in [
-        ("pids.max", "88\n"),
-        ("memory.max", "67108864\n"),
-        ("cpu.max", "13000 100000\n"),
-    ] {
-        assert_eq!(file(name), value, "{name} after daemon-reload");
-    }
+    look("88", "after daemon-reload");
 
     place.expect(&["delete", "--force", &place.id]);
     assert_eq!(place.property("LoadState"), "not-found");
-    assert!(!Path::new(&format!("/sys/fs/cgroup{cgroup}")).exists());
+    let hierarchies = ["", "unified", "memory", "freezer", "cpuset", "devices"];
+    let left: Vec<String> = hierarchies
+        .iter()
+        .map(|name| format!("/sys/fs/cgroup/{name}{cgroup}"))
+        .filter(|path| Path::new(path).exists())
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -230,8 +230,8 @@ fn systemd(facts: &SupportFacts) -> Finding {
         }
         .limited("--cgroup-manager cgroupfs, the default"),
         (false, true) => finding.limited("--cgroup-manager cgroupfs, the default, needs no systemd"),
-        (true, true) if facts.host.cgroup.mode != CgroupMode::V2 => Finding {
-            found: format!("{running}; its driver needs cgroup v2 alone"),
+        (true, true) if facts.host.cgroup.mode != CgroupMode::V2 && facts.host.euid != 0 => Finding {
+            found: format!("{running}; for users without root its driver needs cgroup v2 alone"),
             ..finding
         }
         .limited(

@@ -5,7 +5,7 @@
 
 use crate::tally::Tally;
 use crate::workspace::{Scratch, cargo, programs};
-use crate::{Outcome, host, licences, steps, vm, workspace};
+use crate::{Outcome, host, licences, package, steps, vm, workspace};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -53,7 +53,9 @@ pub(crate) fn run(extent: Extent) -> Outcome {
     }
     tests(&mut tally);
     if extent == Extent::Full {
+        package::in_debian(&mut tally);
         conformance(&mut tally);
+        gpu_conformance(&mut tally);
         guest(&mut tally);
     }
     report(&tally, begin);
@@ -198,6 +200,37 @@ fn conformance_run(tally: &mut Tally) -> Result<(), String> {
     match status.success() || tally.failed > before {
         true => Ok(()),
         false => Err(format!("{status}, although its report names no failure")),
+    }
+}
+
+/// What containers with GPUs must be like; one line of JSON for each check.
+fn gpu_conformance(tally: &mut Tally) {
+    steps::heading("conformance of GPUs, without one");
+    if let Err(error) = gpu_conformance_run(tally) {
+        println!("{error}");
+        tally.fail(format!("gpu-conformance: {error}"));
+    }
+}
+
+fn gpu_conformance_run(tally: &mut Tally) -> Result<(), String> {
+    let programs = programs("debug")?;
+    let mut checks = Command::new(programs.join("gpu-conformance"));
+    checks.arg("--runtime").arg(programs.join("runtime"));
+    println!("$ {}", steps::show(&checks));
+    let done = checks
+        .output()
+        .map_err(|error| format!("cannot run it: {error}"))?;
+    let text = String::from_utf8_lossy(&done.stdout);
+    println!("{text}");
+    let before = tally.failed;
+    let count = tally.json_lines(&text)?;
+    match count > 0 && (done.status.success() || tally.failed > before) {
+        true => Ok(()),
+        false => Err(format!(
+            "{}, {count} checks: {}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr)
+        )),
     }
 }
 

@@ -16,12 +16,14 @@ use crate::workspace::{Scratch, cargo, programs};
 use crate::{Outcome, bundle, host, steps};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use options::{Cores, Options};
-use rounds::{Contestant, Stage};
+use rounds::{Contestant, OWN, Stage};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub(crate) use sample::{NAME as SAMPLE, measure};
 
+/// NVIDIA's program for hooks, where its package has it; NVIDIA_CDI_HOOK names another one.
+const CDI_HOOK: &str = "/usr/bin/nvidia-cdi-hook";
 /// Rounds that are thrown away.
 const WARM_UP: usize = 3;
 
@@ -55,11 +57,14 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         }
     };
     let scratch = Scratch::new("bench")?;
+    let hook = std::env::var("NVIDIA_CDI_HOOK").unwrap_or_else(|_| CDI_HOOK.to_owned());
     let stage = Stage {
         ends: scratch.join("true"),
         stays: scratch.join("sleep"),
         new_profile: scratch.join("new-profile"),
         profile: scratch.join("profile"),
+        gpu: scratch.join("gpu"),
+        gpu_hook: Path::new(&hook).exists(),
         sampler: release.join("xtask"),
         core: match options.cores {
             Cores::Last => Some(sample::last_core()?),
@@ -69,6 +74,12 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     };
     steps::must(&mut bundle::make(&release, &stage.ends, &["/bin/true"]))?;
     steps::must(&mut bundle::make(&release, &stage.stays, &["/bin/sleep", "600"]))?;
+    steps::must(
+        std::process::Command::new(release.join("gpu-driver"))
+            .arg("bundle")
+            .arg(&stage.gpu)
+            .arg(&hook),
+    )?;
     for bundle in [&stage.new_profile, &stage.profile] {
         steps::must(&mut bundle::make(&release, bundle, &["/bin/true"]))?;
         profile::put(bundle)?;
@@ -77,7 +88,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     let (place, filesystem) = state_place();
     let states = Scratch::below(&place, "bench-state")?;
     let mut contestants = Vec::new();
-    for (name, path) in [("runtime".to_owned(), own)].into_iter().chain(options.peers()) {
+    for (name, path) in [(OWN.to_owned(), own)].into_iter().chain(options.peers()) {
         contestants.push(Contestant::look(&name, &path, &states)?);
     }
     let left_out = stage.warm_up(&mut contestants, WARM_UP);

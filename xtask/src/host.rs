@@ -32,6 +32,9 @@ impl Need {
     /// Of the test bed alone, beside what every Debian has.
     pub(crate) const VM: [Need; 2] = [Need::Bootstrap, Need::Ext4];
 
+    /// What building takes.
+    pub(crate) const BUILD: [Need; 3] = [Need::Linker, Need::CLibrary, Need::Seccomp];
+
     /// Everything that building and testing on this host takes.
     pub(crate) const ALL: [Need; 6] = [
         Need::Linker,

@@ -4,7 +4,7 @@
 //! followed is an error, never ignored. Why this and not cargo-deny: `docs/adr/0008-licence-check-in-xtask.md`.
 
 use crate::spdx::satisfied;
-use crate::workspace;
+use crate::{steps, workspace};
 use serde_json::Value;
 
 /// The file that cargo-deny reads too.
@@ -50,13 +50,18 @@ fn allowed() -> Result<Vec<String>, String> {
     Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
+/// What `cargo metadata` says with these arguments.
+///
+/// # Errors
+/// It fails, or says something else.
+pub(crate) fn metadata(arguments: &[&str]) -> Result<Value, String> {
+    let mut command = workspace::cargo(&["metadata", "--format-version", "1", "--locked"]);
+    let output = steps::bytes(command.args(arguments))?;
+    serde_json::from_slice(&output).map_err(|error| format!("cargo metadata: {error}"))
+}
+
 fn packages() -> Result<Vec<Value>, String> {
-    let output = workspace::cargo(&["metadata", "--format-version", "1", "--locked"])
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(|error| format!("cargo metadata: {error}"))?;
-    let metadata: Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))?;
+    let metadata = metadata(&[])?;
     match &metadata["packages"] {
         Value::Array(packages) if !packages.is_empty() => Ok(packages.clone()),
         _ => Err("cargo metadata names no packages".to_owned()),

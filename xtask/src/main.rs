@@ -6,6 +6,7 @@
 //! - [`demo`]: from a fresh clone to a container's output.
 //! - [`checks`]: everything that can be tested on this host, with one summary line.
 //! - [`compare`]: time and memory beside other runtimes.
+//! - [`package`]: what people get who do not build it themselves.
 //! - [`soak`]: thousands of containers, and what is left of them.
 //! - [`vm`]: a guest with systemd and cgroup v2, for the tests that this host cannot run.
 
@@ -19,9 +20,12 @@ mod bundle;
 mod checks;
 mod compare;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod host;
 mod install;
 mod licences;
+mod package;
 mod soak;
 mod spdx;
 mod steps;
@@ -50,8 +54,11 @@ usage: cargo xtask COMMAND
                              the first and the last
     --systemd-cgroup         with the systemd cgroup driver
     --runtime PATH           the runtime to try instead of this workspace's release build
-  install [--to DIR]         build the runtime and the containerd shim for use, and install them (default
-                             /usr/local/bin)
+  package [--output DIR]     a release build as Debian package and tarball, with a bill of materials (CycloneDX) and their
+                             SHA-256 sums, in target/package or DIR
+  package check [PART...]    whether others can use them: crates (runtime-core builds alone as published), install (cargo
+                             install from elsewhere), debian (the package in a fresh Debian, and nothing left of it),
+                             twice (two builds in two folders are the same); ends with `N passed, N failed, N skipped`
   vm [OPTIONS] [-- COMMAND]  boots a Debian guest with systemd, cgroup v2 and AppArmor under QEMU and runs the command in
                              it, with this workspace read-only at its own path; the status is the command's, 124 after
                              the time limit, 125 when the guest failed. Without a command: the tests and conformance for
@@ -60,6 +67,8 @@ usage: cargo xtask COMMAND
     --cgroup v2|hybrid       cgroup v2 alone (Debian 13, default), or with controllers of v1 (Debian 12)
     --share DIR              one more folder of this host, read-only at its own path
     --time-limit SECONDS     for the command (default 3600) or for the tests of each user (default 2400)
+  install [--to DIR]         build the runtime and the containerd shim for use, and install them (default
+                             /usr/local/bin)
   setup                      only install the Debian packages that the others need
   help                       this text
 ";
@@ -78,6 +87,7 @@ fn main() -> ExitCode {
         ["test", "--quick"] => checks::run(checks::Extent::Quick),
         ["bench", options @ ..] => compare::run(options),
         ["soak", options @ ..] => soak::run(options),
+        ["package", options @ ..] => package::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         ["install", options @ ..] => install::run(options),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),

@@ -47,6 +47,30 @@ pub(crate) fn must(command: &mut Command) -> Result<(), String> {
     Err(format!("{} ended with {status}", show(command)))
 }
 
+/// Runs without printing; what the command writes to its standard output. Its complaints go where ours go.
+///
+/// # Errors
+/// It cannot be started or it failed.
+pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>, String> {
+    let output = command
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cannot run {}: {error}", show(command)))?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(format!("{} ended with {}", show(command), output.status)),
+    }
+}
+
+/// As [`bytes`], of text.
+///
+/// # Errors
+/// As there, or it is not UTF-8.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
+    let bytes = bytes(command)?;
+    String::from_utf8(bytes).map_err(|_| format!("{} writes what is not UTF-8", show(command)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

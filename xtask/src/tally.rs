@@ -118,6 +118,26 @@ impl Tally {
         }
     }
 
+    /// Takes in lines of JSON with id, verdict and evidence; how many there are.
+    ///
+    /// # Errors
+    /// A line is none, or has another verdict.
+    pub(crate) fn json_lines(&mut self, text: &str) -> Result<usize, String> {
+        let mut count = 0;
+        for line in text.lines() {
+            let check: Value = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
+            let told = format!("{}: {}", check["id"], check["evidence"]);
+            match check["verdict"].as_str() {
+                Some("passed") => self.pass(),
+                Some("failed") => self.fail(told),
+                Some("skipped") => self.skip(told),
+                _ => return Err(format!("{line}: no verdict")),
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
     /// Takes in the conformance suite's JSON.
     ///
     /// # Errors

@@ -13,8 +13,9 @@ const MEMORY: &[Need] = &[Need::Root, Need::CgroupV1("memory")];
 const PIDS: &[Need] = &[Need::Root, Need::CgroupV1("pids")];
 const CPU: &[Need] = &[Need::Root, Need::CgroupV1("cpu")];
 const CPUSET: &[Need] = &[Need::Root, Need::CgroupV1("cpuset")];
-const DEVICES: &[Need] = &[Need::Root, Need::CgroupV1("devices")];
-const FREEZER: &[Need] = &[Need::Root, Need::CgroupV1("freezer")];
+const ANY_PIDS: &[Need] = &[Need::Root, Need::Cgroup("pids")];
+const DEVICES: &[Need] = &[Need::Root, Need::Cgroup("devices")];
+const FREEZER: &[Need] = &[Need::Root, Need::Cgroup("freezer")];
 
 /// The topic's tests.
 pub(crate) const TESTS: &[Test] = &[
@@ -103,7 +104,7 @@ pub(crate) const TESTS: &[Test] = &[
         ensure!(spawned < 8, "limit 8, but {printed:?}");
         Ok(())
     })
-    .needs(PIDS),
+    .needs(ANY_PIDS),
     test("cpu-shares-v1", RESOURCES, |case| {
         written(case, json!({"cpu": {"shares": 512}}), "cpu", "cpu.shares", "512")
     })

@@ -24,8 +24,8 @@ use crate::facts::cgroup::HierarchyKind;
 pub struct Cgroup {
     pub(super) groups: Vec<Group>,
     /// The unit of systemd that they belong to.
-    scope: Option<Scope>,
-    made: Vec<Made>,
+    pub(super) scope: Option<Scope>,
+    pub(super) made: Vec<Made>,
 }
 
 /// A directory with its descriptor, which is opened when it is first needed.
@@ -37,7 +37,7 @@ pub(super) struct Group {
 
 /// A directory that [`Cgroup::create`] made.
 #[derive(Debug)]
-struct Made {
+pub(super) struct Made {
     group: usize,
     relative: PathBuf,
 }
@@ -66,7 +66,7 @@ pub struct JoinTasks {
 }
 
 impl Group {
-    fn new(directory: Directory) -> Self {
+    pub(super) fn new(directory: Directory) -> Self {
         Self {
             directory,
             fd: OnceLock::new(),
@@ -159,63 +159,6 @@ impl Cgroup {
         }
     }
 
-    /// The cgroup that systemd has made for a container. In version 2 those controllers are handed down that systemd does
-    /// not know; of version 1 it knows some hierarchies only, in the others `pid`, the one process of the scope, gets a
-    /// directory of the same name here.
-    ///
-    /// # Errors
-    /// It is not there, a needed controller cannot be had, or a directory cannot be made or entered.
-    pub fn adopt(paths: &CgroupPaths, scope: Scope, writes: &[Write], pid: i32) -> Result<Self> {
-        let mut cgroup = Self {
-            groups: Vec::with_capacity(paths.directories.len()),
-            scope: Some(scope),
-            made: Vec::new(),
-        };
-        let beside_v1 = paths
-            .directories
-            .iter()
-            .any(|directory| directory.kind == HierarchyKind::V1);
-        for directory in &paths.directories {
-            let needed: Vec<&Write> = writes.iter().filter(|write| belongs(write, directory)).collect();
-            if directory.read_only && needed.is_empty() && may_lack(directory, beside_v1, false) {
-                continue;
-            }
-            let result = match directory.kind {
-                HierarchyKind::V1 => cgroup.accompany(directory, &needed, pid),
-                HierarchyKind::Unified | HierarchyKind::Named => {
-                    let group = Group::new(directory.clone());
-                    let prepared = group.prepare_unified(&needed, !beside_v1);
-                    cgroup.groups.push(group);
-                    prepared
-                }
-            };
-            if let Err(error) = result {
-                cgroup.unmake(0);
-                return Err(error);
-            }
-        }
-        Ok(cgroup)
-    }
-
-    /// Has a process in this directory of version 1, which systemd made or not.
-    fn accompany(&mut self, directory: &Directory, needed: &[&Write], pid: i32) -> Result<()> {
-        let index = self.groups.len();
-        self.groups.push(Group::new(directory.clone()));
-        let mount = self.make_group(index, directory)?;
-        let group = &self.groups[index];
-        let fd = group.fd().map_err(|errno| group.os_error("openat2", "", errno))?;
-        let procs = dir::procs(fd).map_err(|errno| group.os_error("read", "cgroup.procs", errno))?;
-        if procs.contains(&pid) {
-            return Ok(());
-        }
-        if group.has("cpuset") {
-            cpuset::inherit(group, mount.as_fd(), fd, needed)?;
-            group.fill_from_writes(needed)?;
-        }
-        dir::write(fd, "cgroup.procs", &pid.to_string())
-            .map_err(|errno| group.os_error("write", "cgroup.procs", errno))
-    }
-
     /// Descriptors to enter the cgroups with: for the first process, and for exec.
     ///
     /// # Errors
@@ -288,7 +231,7 @@ impl Cgroup {
     }
 
     /// Makes the directory of a group and those above it; gives the mount point.
-    fn make_group(&mut self, index: usize, directory: &Directory) -> Result<OwnedFd> {
+    pub(super) fn make_group(&mut self, index: usize, directory: &Directory) -> Result<OwnedFd> {
         let mount = dir::mount_of(directory).map_err(|errno| {
             Error::os(
                 format!("open({:?})", directory.mount_point.display().to_string()),
@@ -312,7 +255,7 @@ impl Cgroup {
     }
 
     /// Removes what was made from the given position on, the newest first.
-    fn unmake(&mut self, from: usize) {
+    pub(super) fn unmake(&mut self, from: usize) {
         self.unmake_parents(from);
         self.made.truncate(from);
     }
@@ -329,29 +272,6 @@ impl Cgroup {
 }
 
 impl Group {
-    fn prepare_unified(&self, needed: &[&Write], all: bool) -> Result<()> {
-        if !self.is_unified() {
-            return Ok(());
-        }
-        let mount = dir::mount_of(&self.directory).map_err(|errno| self.os_error("open", "", errno))?;
-        subtree::prepare(self, mount.as_fd(), needed, all)
-    }
-
-    /// A group of version 1 without CPUs and memory nodes takes no process, so these cannot wait for the other limits.
-    fn fill_from_writes(&self, needed: &[&Write]) -> Result<()> {
-        let fd = self.fd().map_err(|errno| self.os_error("openat2", "", errno))?;
-        for write in needed
-            .iter()
-            .filter(|write| cpuset::FILES.contains(&write.file.as_str()))
-        {
-            dir::write(fd, &write.file, &write.value).map_err(|errno| {
-                self.os_error("write", &write.file, errno)
-                    .with_field(&write.origin)
-            })?;
-        }
-        Ok(())
-    }
-
     /// A group that was there before is taken over only when nothing lives in it: a container that shares its cgroup with
     /// other processes has no limits of its own, and killing it kills them.
     fn refuse_if_used(&self) -> Result<()> {
@@ -393,7 +313,7 @@ pub(super) fn belongs(write: &Write, directory: &Directory) -> bool {
 }
 
 /// A container can do without this hierarchy. Without the one for devices it could open any device.
-fn may_lack(directory: &Directory, beside_v1: bool, rootless: bool) -> bool {
+pub(super) fn may_lack(directory: &Directory, beside_v1: bool, rootless: bool) -> bool {
     match directory.kind {
         HierarchyKind::Unified => beside_v1 || rootless,
         HierarchyKind::Named => true,

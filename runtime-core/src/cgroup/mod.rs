@@ -2,11 +2,12 @@
 //!
 //! Pure: [`path`] (directories from linux.cgroupsPath), [`limits`](mod@limits) (linux.resources to writes, the only conversion
 //! table), [`merge`] (an update and what there is), [`devices`] (device rules to lines or to an eBPF program). Effects are
-//! the methods of [`Cgroup`]: `fs` creates and joins, `delegation` gives to a user, `apply` writes limits, `change` does so
+//! the methods of [`Cgroup`]: `fs` creates and joins, `adopt` takes over what systemd made, `delegation` gives to a user, `apply` writes limits, `change` does so
 //! in a way that can be taken back, `freeze` and `life` pause, kill and remove, [`stats`] counts, `oom` hears of lack of
 //! memory; `dir` is one directory. Every operation after create works from a [`CgroupRecord`], never from the
 //! configuration. Nothing here knows a Plan, a Program or the command line.
 
+mod adopt;
 mod apply;
 mod change;
 mod cpuset;

@@ -9,6 +9,7 @@ mod annotations;
 mod device_list;
 mod manager;
 mod properties;
+mod reach;
 mod unit;
 
 pub use annotations::annotated;

@@ -75,7 +75,14 @@ fn nobody(wishes: &[&Wish], registry: &Registry) -> Error {
     };
     let names: Vec<String> = wishes.iter().map(name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    registry.unresolvable(&names)
+    let error = registry.unresolvable(&names);
+    let kind = wishes.first().map_or(NVIDIA_GPU, |wish| wish.kind());
+    let has_drivers = kind == NVIDIA_GPU || DrmVendor::ALL.iter().any(|vendor| vendor.kind() == kind);
+    if has_drivers {
+        error.context(format!("no driver on this host answers for {kind}"))
+    } else {
+        error
+    }
 }
 
 /// The names within the kind, `none` for the driver's files alone.

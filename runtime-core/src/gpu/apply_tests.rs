@@ -188,18 +188,3 @@ fn hooks_groups_resctrl_and_network_devices_are_added() {
         assert!(placed.name(field).is_some(), "{field}");
     }
 }
-
-#[test]
-fn depth_is_counted_as_in_go() {
-    for (path, expected) in [
-        ("/", 1),
-        ("/a", 1),
-        ("/a/", 1),
-        ("/a//b/./c/..", 2),
-        ("a/b", 1),
-        ("", 0),
-        ("/../a", 1),
-    ] {
-        assert_eq!(depth(Path::new(path)), expected, "{path}");
-    }
-}

@@ -17,6 +17,7 @@ pub mod hooks;
 pub(crate) mod image;
 mod inject;
 mod loader;
+mod mounts;
 mod node;
 mod offers;
 mod request;

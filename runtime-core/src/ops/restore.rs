@@ -190,9 +190,10 @@ impl Restoring<'_> {
         let walked = launch.walk(&mut self.making);
         match (walked, launch.init.take()) {
             (Ok(()), Some(init)) => {
-                let pid = init.pid;
-                self.place.enter(&init.pidfd)?;
-                Criu::meet(socket, init.pidfd, printed).map(|criu| (criu, pid))
+                let criu = Criu::meet(socket, init.pidfd, printed)?;
+                let root = self.plan.surroundings.root.as_ref();
+                self.place.enter(criu.pidfd(), root)?;
+                Ok((criu, init.pid))
             }
             (Ok(()), None) => Err(Error::new(ErrorKind::Internal, "the schedule spawned no criu")),
             (Err(error), init) => {

@@ -20,6 +20,7 @@ mod memory_policy;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod origins;
 mod print;
 mod process;
 mod rdt;

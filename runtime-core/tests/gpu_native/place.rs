@@ -1,7 +1,10 @@
 //! A bundle with a root of its own kind, and a driver beside it.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use fixtures::driver::rootfs::{self, Variant};
 use fixtures::driver::{Driver, Shape};
@@ -23,14 +26,44 @@ pub(crate) fn place(test: &str, shape: Shape, variant: Variant) -> Option<Place>
     let sandbox = sandbox(test)?;
     let root = sandbox.rootfs();
     fs::remove_dir_all(&root).unwrap();
-    let made =
-        rootfs::build(&root, variant).and_then(|()| Driver::build(sandbox.dir().join("gpu"), shape, 2));
+    let dir = sandbox.dir().join("gpu");
+    let made = copy_of(&format!("root-{variant:?}"), &root, |dir| {
+        rootfs::build(dir, variant)
+    })
+    .and_then(|()| {
+        copy_of(&format!("driver-{shape:?}"), &dir, |dir| {
+            Driver::build(dir, shape, 2).map(drop)
+        })
+    })
+    .and_then(|()| Driver::open(&dir, shape, 2));
     match made {
         Ok(driver) => Some(Place { sandbox, driver }),
         Err(error) => {
             eprintln!("SKIPPED {test}: the fixture cannot be made: {error}");
             None
         }
+    }
+}
+
+/// A copy of what is made once for each build of this test: a compiler runs some twenty times for a driver.
+fn copy_of(name: &str, to: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let built = fs::metadata(std::env::current_exe()?)?.mtime();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("gpu-native-{built}"));
+    let template = folder.join(name);
+    if !template.exists() {
+        let new = folder.join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&new)?;
+        make(&new)?;
+        fs::rename(&new, &template)?;
+    }
+    let done = Command::new("cp").arg("-a").arg(&template).arg(to).status()?;
+    if done.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!(
+            "cp -a {} ended with {done}",
+            template.display()
+        )))
     }
 }
 

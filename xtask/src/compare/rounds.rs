@@ -28,11 +28,16 @@ pub(crate) enum Operation {
     RunNewProfile,
     /// `run` under docker's profile, again and again.
     RunProfile,
+    /// `run` with two GPUs: nodes, 29 mounts, and six hooks, by NVIDIA's program where it is installed.
+    RunGpu,
 }
+
+/// The name of the runtime that is measured against the others.
+pub(crate) const OWN: &str = "runtime";
 
 impl Operation {
     /// All.
-    pub(crate) const ALL: [Operation; 8] = [
+    pub(crate) const ALL: [Operation; 9] = [
         Operation::Run,
         Operation::Create,
         Operation::Start,
@@ -41,6 +46,7 @@ impl Operation {
         Operation::Delete,
         Operation::RunNewProfile,
         Operation::RunProfile,
+        Operation::RunGpu,
     ];
 
     /// For tables.
@@ -54,6 +60,7 @@ impl Operation {
             Operation::Delete => "delete --force",
             Operation::RunNewProfile => "run, new profile",
             Operation::RunProfile => "run, profile",
+            Operation::RunGpu => "run, 2 GPUs",
         }
     }
 }
@@ -149,6 +156,10 @@ pub(crate) struct Stage {
     pub(crate) new_profile: PathBuf,
     /// The same with docker's profile.
     pub(crate) profile: PathBuf,
+    /// Bundle of a container that ends at once and has GPUs.
+    pub(crate) gpu: PathBuf,
+    /// Whether there is a program for its hooks; a runtime that does them itself needs none.
+    pub(crate) gpu_hook: bool,
     /// This program built for release, whose own memory hides less.
     pub(crate) sampler: PathBuf,
     /// The core that everything is pinned to, if it is.
@@ -209,6 +220,7 @@ impl Stage {
 
     fn follow(&self, contestant: &Contestant, short: &str, long: &str) -> Result<Vec<Measured>, String> {
         let (ends, stays) = (self.ends.to_string_lossy(), self.stays.to_string_lossy());
+        let gpu = self.gpu.to_string_lossy();
         let (new, known) = (self.new_profile.to_string_lossy(), self.profile.to_string_lossy());
         profile::put_new(&self.new_profile)?;
         let mut measured = Vec::new();
@@ -222,6 +234,8 @@ impl Stage {
                 Operation::Exec => vec!["exec", long, "/bin/true"],
                 Operation::Delete => vec!["delete", "--force", long],
                 Operation::RunNewProfile => vec!["run", "--bundle", &new, short],
+                Operation::RunGpu if !self.gpu_hook && contestant.name != OWN => continue,
+                Operation::RunGpu => vec!["run", "--bundle", &gpu, short],
                 Operation::RunProfile => vec!["run", "--bundle", &known, short],
             };
             let words: Vec<&str> = ["--root", &contestant.state]

@@ -141,7 +141,9 @@ fn conformance(tally: &mut Tally, programs: &Path, driver: &str, scratch: &Path)
     command
         .arg("--runtime")
         .arg(programs.join("runtime"))
-        .args(["--verbose", "--time-limit", TEST_LIMIT, "--json"])
+        // Debian 13 mounts /tmp without devices.
+        .env("TMPDIR", "/var/tmp")
+        .args(["--verbose", "--jobs", "2", "--time-limit", TEST_LIMIT, "--json"])
         .arg(&report);
     if driver == "systemd" {
         command.arg("--systemd-cgroup");

@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: a Debian guest with systemd and cgroup v2 under QEMU, and commands in it.
 //!
-//! Lives here: the command line, and the way from it to a status. [`image`] makes what is kept, [`archive`] the initrd,
+//! Lives here: the command line, and the way from it to a status. [`image`] makes what is kept, [`initrd`] and [`archive`] its first file system,
 //! [`machine`] is a running QEMU, [`template`] a guest that has booted and waits, [`job`] one command in such a guest,
 //! [`suite`] the project's tests as a job, [`inside`] its half in the guest. Must not live here: anything that the tests
 //! themselves need.
@@ -11,6 +11,7 @@
 
 mod archive;
 mod image;
+mod initrd;
 pub(crate) mod inside;
 mod job;
 mod machine;

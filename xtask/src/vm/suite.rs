@@ -10,7 +10,7 @@ use crate::tally::Tally;
 use crate::workspace::{cargo, programs, root};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// For all tests of one user; a quiet machine with two processors takes about a fifth of it.
@@ -127,14 +127,13 @@ fn one(tally: &mut Tally, order: &Order, layout: Layout, limit: Duration) -> Res
     Ok(())
 }
 
-/// What was built, at other names: a build that replaces a file meanwhile takes nothing from the guest, which sees this
-/// in the place of cargo's folder.
+/// Copies of what was built, without symbols: the guest reads them page by page. It sees this in the place of cargo's
+/// folder, so that a build which replaces a file meanwhile takes nothing from it.
 struct Stage(PathBuf);
 
 impl Stage {
     fn new(order: &Order) -> Result<Stage, Trouble> {
         let name = format!("vm-{}", std::process::id());
-        // In the same file system, for links.
         let stage = Stage(order.programs.with_file_name(name));
         std::fs::create_dir(&stage.0)?;
         let tests = order.tests.iter().map(|test| test.path.clone());
@@ -149,7 +148,8 @@ impl Stage {
             })?;
             let to = stage.0.join(inside);
             std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
-            if std::fs::hard_link(&path, &to).is_err() {
+            let stripped = Command::new("strip").arg("-o").arg(&to).arg(&path).status();
+            if !stripped.is_ok_and(|status| status.success()) {
                 std::fs::copy(&path, &to)?;
             }
         }

@@ -176,27 +176,34 @@ pub(super) fn registry(world: &World) -> Verdict {
         words.extend(["unresolvable CDI devices v.com/c=twice", "0.5.0"]);
         bad(ask("v.com/c=twice")?, &words)?;
         let said = bad(ask("v.com/c=sub")?, &["v.com/c=sub", "v.com/c=both"])?;
-        let link = world.dir.join("registry/link");
-        std::os::unix::fs::symlink("/dev/null", &link).map_err(|error| error.to_string())?;
-        for (path, word) in [
-            (link.to_string_lossy().into_owned(), "is no device node"),
-            ("/dev/there-is-none".to_owned(), "no device node"),
-        ] {
-            let device = json!({"name": "0", "containerEdits": {"deviceNodes": [{"path": "/dev/x", "hostPath": path}]}});
-            let dir = world.cdi_file(
-                "x.yaml",
-                &json!({"cdiVersion": "0.5.0", "kind": "v.com/c", "devices": [device]}),
-            )?;
-            let bundle = world.bundle("true")?;
-            let dir = dir.to_string_lossy().into_owned();
-            bad(
-                world.run(&bundle, &["--cdi-spec-dir", &dir, "--device", "v.com/c=0"])?,
-                &[&path, word],
-            )?;
-        }
+        nodes_that_are_none(world)?;
         Ok(said)
     };
     judged().into()
+}
+
+/// A link to a node, and a node that is not there.
+fn nodes_that_are_none(world: &World) -> Result<(), String> {
+    let link = world.dir.join("registry/link");
+    std::os::unix::fs::symlink("/dev/null", &link).map_err(|error| error.to_string())?;
+    for (path, word) in [
+        (link.to_string_lossy().into_owned(), "is no device node"),
+        ("/dev/there-is-none".to_owned(), "no device node"),
+    ] {
+        let device =
+            json!({"name": "0", "containerEdits": {"deviceNodes": [{"path": "/dev/x", "hostPath": path}]}});
+        let dir = world.cdi_file(
+            "x.yaml",
+            &json!({"cdiVersion": "0.5.0", "kind": "v.com/c", "devices": [device]}),
+        )?;
+        let bundle = world.bundle("true")?;
+        let dir = dir.to_string_lossy().into_owned();
+        bad(
+            world.run(&bundle, &["--cdi-spec-dir", &dir, "--device", "v.com/c=0"])?,
+            &[&path, word],
+        )?;
+    }
+    Ok(())
 }
 
 pub(super) fn hook_environment(world: &World) -> Verdict {
@@ -271,19 +278,7 @@ pub(super) fn other_edits(world: &World) -> Verdict {
         if !out.starts_with("0 44 109") || has_link && !out.trim_end().ends_with('1') {
             return Err(format!("inside: {out:?}"));
         }
-        let device = json!({"name": "0", "containerEdits": {"intelRdt": {"closID": "gpu"}}});
-        let dir = world.cdi_file(
-            "r.yaml",
-            &json!({"cdiVersion": "0.7.0", "kind": "v.com/r", "devices": [device]}),
-        )?;
-        let dir = dir.to_string_lossy().into_owned();
-        let bundle = world.bundle("true")?;
-        let rdt = world.run(&bundle, &["--cdi-spec-dir", &dir, "--device", "v.com/r=0"])?;
-        let said = if Path::new("/sys/fs/resctrl/schemata").exists() {
-            good(rdt).map(|_| "a resctrl group".to_owned())?
-        } else {
-            bad(rdt, &["cdi v.com/r=0", "linux.intelRdt"])?
-        };
+        let said = resctrl(world)?;
         let link = if has_link {
             "the link moved as gpu0"
         } else {
@@ -292,6 +287,24 @@ pub(super) fn other_edits(world: &World) -> Verdict {
         Ok(format!("groups 0 44 109; {link}; resctrl: {said}"))
     };
     judged().into()
+}
+
+/// A resctrl group, or the words where there can be none.
+fn resctrl(world: &World) -> Result<String, String> {
+    let device = json!({"name": "0", "containerEdits": {"intelRdt": {"closID": "gpu"}}});
+    let dir = world.cdi_file(
+        "r.yaml",
+        &json!({"cdiVersion": "0.7.0", "kind": "v.com/r", "devices": [device]}),
+    )?;
+    let dir = dir.to_string_lossy().into_owned();
+    let bundle = world.bundle("true")?;
+    let rdt = world.run(&bundle, &["--cdi-spec-dir", &dir, "--device", "v.com/r=0"])?;
+    let said = if Path::new("/sys/fs/resctrl/schemata").exists() {
+        good(rdt).map(|_| "a resctrl group".to_owned())?
+    } else {
+        bad(rdt, &["cdi v.com/r=0", "linux.intelRdt"])?
+    };
+    Ok(said)
 }
 
 pub(super) fn other_vendors(world: &World) -> Verdict {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::geteuid;
 
 use super::device_list::DeviceList;
+use super::reach::{no_manager, open_first, system_addresses, user_addresses};
 use super::unit::Scope;
 use super::{Property, ScopePlan, not_running};
 use crate::cgroup::path::Directory;
@@ -28,9 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// sd_booted(3).
 const BOOTED: &str = "/run/systemd/system";
 
-/// For the greeting at one address. A connection that is waiting to be taken while systemd executes itself anew is never
-/// heard of again.
-const GREETING: Duration = Duration::from_secs(5);
 /// Between two attempts to reach a systemd that executes itself anew, which takes it a tenth of a second and more.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -375,53 +373,12 @@ pub(crate) fn check_place(pid: i32, planned: &Directory) -> Result<()> {
     Err(Error::new(ErrorKind::System, message).with_field(crate::cgroup::path::FIELD))
 }
 
-fn may_be_elsewhere(error: &Error) -> bool {
-    is_closed(error)
-        || matches!(
-            error.errno(),
-            Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES | libc::ETIMEDOUT)
-        )
-}
-
 /// Whether a process is in the cgroup of a unit.
 fn is_in(pid: i32, unit: &str) -> bool {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     text.lines()
         .filter_map(|line| line.splitn(3, ':').nth(2))
         .any(|path| Path::new(path).file_name().is_some_and(|name| name == unit))
-}
-
-/// The first address where somebody listens, and whether that is a bus.
-fn open_first(addresses: &[Address], deadline: Instant) -> Result<(Connection, bool)> {
-    let mut refused = None;
-    for address in addresses {
-        let attempt = (Instant::now() + GREETING).min(deadline);
-        match Connection::open(address, attempt) {
-            Ok(connection) => return Ok((connection, address.is_bus)),
-            // Nobody is there, or not for this caller, or it went away meanwhile: what is next may be.
-            Err(error) if may_be_elsewhere(&error) => {
-                refused.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(refused.unwrap_or_else(|| Error::new(ErrorKind::System, "there is no address to connect to")))
-}
-
-fn system_addresses() -> Vec<Address> {
-    vec![
-        Address::direct("/run/systemd/private"),
-        Address::bus("/run/dbus/system_bus_socket"),
-    ]
-}
-
-fn user_addresses(runtime_dir: &str, session_bus: Option<&str>) -> Vec<Address> {
-    let mut addresses = vec![Address::direct(format!("{runtime_dir}/systemd/private"))];
-    match session_bus {
-        Some(list) => addresses.extend(Address::list(list)),
-        None => addresses.push(Address::bus(format!("{runtime_dir}/bus"))),
-    }
-    addresses
 }
 
 fn property(name: &str, value: &Value) -> Value {
@@ -437,18 +394,6 @@ fn job_of(reply: Message) -> String {
 
 fn odd_answer(what: &str, found: &str) -> Error {
     Error::new(ErrorKind::System, format!("systemd answered {what} with {found}"))
-}
-
-fn no_manager(error: Error, user: bool) -> Error {
-    if user {
-        return error
-            .context("cannot talk to the systemd of this user")
-            .with_hint(
-                "a login session starts it (loginctl enable-linger USER: without one); XDG_RUNTIME_DIR or \
-                 DBUS_SESSION_BUS_ADDRESS must name its place",
-            );
-    }
-    error.context("cannot talk to systemd")
 }
 
 fn not_started(failure: Failure, scope: &Scope) -> Error {

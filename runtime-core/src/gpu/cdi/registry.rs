@@ -218,11 +218,11 @@ impl Registry {
     /// The error for names that nobody offers: all of them, what there is of their kinds, and what is wrong with files.
     pub fn unresolvable(&self, missing: &[&str]) -> Error {
         let dirs: Vec<String> = self.dirs.iter().map(|dir| dir.display().to_string()).collect();
-        let mut message = format!(
-            "unresolvable CDI devices {} (looked in {})",
-            missing.join(", "),
-            dirs.join(", ")
-        );
+        let places = match dirs.as_slice() {
+            [] => "no directory to look in".to_owned(),
+            dirs => format!("looked in {}", dirs.join(", ")),
+        };
+        let mut message = format!("unresolvable CDI devices {} ({places})", missing.join(", "));
         for fault in &self.faults {
             message.push_str("; ");
             message.push_str(&fault.to_string());

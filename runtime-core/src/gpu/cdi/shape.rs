@@ -3,7 +3,7 @@
 //! The format's Go library takes field names in any case, reads a number as text where text is wanted (`name: 0`), and an
 //! empty value as absence. Files in the field rely on all three, so the same is done here; unknown fields are refused.
 
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 use super::yaml::as_text;
 use crate::spec::load::kind_of;
@@ -98,30 +98,7 @@ pub(super) fn fit(document: &mut Value) -> Result<(), String> {
 
 fn fit_at(value: &mut Value, shape: &Shape, place: &str) -> Result<(), String> {
     match (shape, value) {
-        (Object(fields), Value::Object(members)) => {
-            let found = std::mem::take(members);
-            for (key, mut member) in found {
-                let exact = fields.iter().find(|(name, _)| *name == key);
-                let field = exact.or_else(|| fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(&key)));
-                let Some((name, shape)) = field else {
-                    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-                    let place = if place.is_empty() { "the file" } else { place };
-                    return Err(format!(
-                        "{place}: unknown field {key:?}; allowed: {}",
-                        names.join(", ")
-                    ));
-                };
-                if member.is_null() {
-                    continue;
-                }
-                let place = join(place, name);
-                fit_at(&mut member, shape, &place)?;
-                if members.insert((*name).to_owned(), member).is_some() {
-                    return Err(format!("{place}: the field stands twice"));
-                }
-            }
-            Ok(())
-        }
+        (Object(fields), Value::Object(members)) => fit_members(members, fields, place),
         (List(shape), Value::Array(items)) => {
             for (position, item) in items.iter_mut().enumerate() {
                 if item.is_null() && matches!(shape, Text) {
@@ -158,6 +135,33 @@ fn fit_at(value: &mut Value, shape: &Shape, place: &str) -> Result<(), String> {
         // The types say what is wrong.
         _ => Ok(()),
     }
+}
+
+type Fields = [(&'static str, &'static Shape)];
+
+fn fit_members(members: &mut Map<String, Value>, fields: &Fields, place: &str) -> Result<(), String> {
+    let found = std::mem::take(members);
+    for (key, mut member) in found {
+        let exact = fields.iter().find(|(name, _)| *name == key);
+        let field = exact.or_else(|| fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(&key)));
+        let Some((name, shape)) = field else {
+            let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+            let place = if place.is_empty() { "the file" } else { place };
+            return Err(format!(
+                "{place}: unknown field {key:?}; allowed: {}",
+                names.join(", ")
+            ));
+        };
+        if member.is_null() {
+            continue;
+        }
+        let place = join(place, name);
+        fit_at(&mut member, shape, &place)?;
+        if members.insert((*name).to_owned(), member).is_some() {
+            return Err(format!("{place}: the field stands twice"));
+        }
+    }
+    Ok(())
 }
 
 /// A floating number that is a whole one: YAML reads `08` as such.

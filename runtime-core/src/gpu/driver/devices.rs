@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Roots;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::hooks::Link;
 
 /// The nodes that every GPU needs. nvidia-uvm's major number is chosen when its module is loaded.
 const CONTROL: [&str; 4] = ["nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools", "nvidiactl"];
@@ -47,8 +48,8 @@ pub struct Gpu {
     pub node: Node,
     /// Its nodes of the Direct Rendering Manager.
     pub dri: Vec<Node>,
-    /// The links by PCI address to these: target and path.
-    pub dri_links: Vec<(String, String)>,
+    /// The links by PCI address to these.
+    pub dri_links: Vec<Link>,
 }
 
 /// A part of a GPU (MIG).
@@ -198,11 +199,8 @@ fn information(folder: &Path) -> Vec<Information> {
         .collect()
 }
 
-/// Symbolic links to nodes: target and path.
-type DriLinks = Vec<(String, String)>;
-
 /// The nodes of the Direct Rendering Manager of a PCI device, and the links to them.
-pub(super) fn dri(roots: &Roots, address: &str) -> Result<(Vec<Node>, DriLinks)> {
+pub(super) fn dri(roots: &Roots, address: &str) -> Result<(Vec<Node>, Vec<Link>)> {
     let folder = roots.sysfs_root.join(format!("bus/pci/devices/{address}/drm"));
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
@@ -226,7 +224,7 @@ pub(super) fn dri(roots: &Roots, address: &str) -> Result<(Vec<Node>, DriLinks)>
             .strip_prefix("../")
             .is_some_and(|name| names.iter().any(|known| known == name));
         if known {
-            links.push((target, path));
+            links.push(Link { target, path });
         }
     }
     Ok((nodes, links))

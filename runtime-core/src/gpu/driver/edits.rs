@@ -216,10 +216,7 @@ struct Device<'a> {
 impl<'a> Device<'a> {
     fn add(&mut self, gpu: &'a Gpu) {
         self.nodes.extend(std::iter::once(&gpu.node).chain(&gpu.dri));
-        self.links.extend(gpu.dri_links.iter().map(|(target, path)| Link {
-            target: target.clone(),
-            path: path.clone(),
-        }));
+        self.links.extend(gpu.dri_links.iter().cloned());
     }
 }
 

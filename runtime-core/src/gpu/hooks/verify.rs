@@ -72,7 +72,11 @@ fn cached(image: &Image) -> Picture {
     let cache = image
         .read(CACHE, false, MAX_CACHE)
         .and_then(|bytes| Cache::read(&bytes));
-    let entries = cache.into_iter().flat_map(|cache| cache.entries);
+    // ldconfig finds a link for compilers (`libx.so`) whose SONAME it has to make itself when it runs again, not before.
+    let entries = cache
+        .into_iter()
+        .flat_map(|cache| cache.entries)
+        .filter(|entry| !entry.name.ends_with(b".so"));
     let fact = |path: &[u8]| image.identity(std::str::from_utf8(path).ok()?, false);
     entries
         .map(|entry| {

@@ -86,7 +86,19 @@ pub(crate) fn update(image: &Image, folders: &[String], mounted: &[String]) -> V
         let cache = merge(image, old, &places, &found);
         made.extend(cache.write().map(|bytes| Made::file(CACHE, bytes)));
     }
+    // A second start of the same root finds most of it there.
+    made.retain(|made| !is_there(image, made));
     made
+}
+
+/// Whether a file with this content is there already.
+fn is_there(image: &Image, made: &Made) -> bool {
+    match made {
+        Made::File { path, content, .. } => image
+            .read(path, false, content.len())
+            .is_some_and(|there| there == *content),
+        _ => false,
+    }
 }
 
 /// All directories, each once, in ldconfig's order.
