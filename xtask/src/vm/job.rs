@@ -121,10 +121,13 @@ impl Job {
         let mut setup = String::new();
         for (slot, share) in self.shares.iter().enumerate() {
             let folder = &share.guest;
-            // The user has to get there, wherever it is (/root is closed).
+            // The user has to get there, wherever it is (/root is closed). A share before this one is read-only, and has
+            // the modes that it has.
+            let before = self.shares.iter().take(slot);
             let above: Vec<String> = folder
                 .ancestors()
                 .skip(1)
+                .filter(|path| !before.clone().any(|share| path.starts_with(&share.guest)))
                 .map(|path| quoted(&path.to_string_lossy()))
                 .collect();
             let folder = quoted(&folder.to_string_lossy());
