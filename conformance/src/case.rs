@@ -36,6 +36,7 @@ pub(crate) struct Case<'a> {
     bundles: Cell<u32>,
     host_mounts: RefCell<Vec<PathBuf>>,
     note: RefCell<String>,
+    oci_version: Option<&'static str>,
 }
 
 impl<'a> Case<'a> {
@@ -60,6 +61,7 @@ impl<'a> Case<'a> {
             bundles: Cell::new(0),
             host_mounts,
             note: RefCell::default(),
+            oci_version: None,
         })
     }
 
@@ -73,6 +75,12 @@ impl<'a> Case<'a> {
         let id = format!("{}{suffix}", self.id);
         self.ids.borrow_mut().push(id.clone());
         id
+    }
+
+    /// Writes this version into configurations: one that old runtimes take too, so that they do not refuse an attack for
+    /// its number.
+    pub(crate) fn set_oci_version(&mut self, version: &'static str) {
+        self.oci_version = Some(version);
     }
 
     /// Something to tell beside the verdict, such as how often a race was run.
@@ -147,6 +155,9 @@ impl<'a> Case<'a> {
     ) -> Check<Bundle> {
         let mut config = config::container(args);
         config["linux"]["cgroupsPath"] = self.cgroups_path(id).into();
+        if let Some(version) = self.oci_version {
+            config["ociVersion"] = version.into();
+        }
         edit(&mut config);
         let builder = Bundle::builder(self.dir.join(name))
             .template(&self.host.template)

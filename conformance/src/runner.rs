@@ -184,13 +184,16 @@ fn one(args: &Args, host: &Host, runtime: &Path, chapter: Chapter, test: Test, k
         return outcome(Verdict::Skipped(reason), String::new());
     }
     let limit = Duration::from_secs(args.time_limit);
-    let case = match Case::new(host, runtime, limit) {
+    let mut case = match Case::new(host, runtime, limit) {
         Ok(case) => case,
         Err(error) => {
             let verdict = Verdict::Failed(format!("the test's folder: {error}"));
             return outcome(verdict, String::new());
         }
     };
+    if chapter == Chapter::Attacks {
+        case.set_oci_version("1.0.2");
+    }
     let settings = (chapter == Chapter::Attacks).then(settings::Before::read);
     let body = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (test.body)(&case)));
     let body = body.unwrap_or_else(|_| Err(Failure::Failed("the test's body panicked".to_owned())));

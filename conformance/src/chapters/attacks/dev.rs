@@ -16,6 +16,16 @@ const BAIT: &str = "/proc/sys/kernel/domainname";
 
 /// The topic's tests.
 pub(in super::super) const TESTS: &[Test] = &[
+    // Without it a runtime that refuses everything would look safe.
+    test("t00-a-harmless-container-runs", "control", |case| {
+        let bundle = case.bundle(&["/bin/echo", WORD], |config| {
+            without_dev(config);
+            writable_proc(config);
+        })?;
+        let finished = attack(case, &bundle)?;
+        ensure!(finished.is_some(), "a harmless container is refused");
+        Ok(())
+    }),
     test("t01-dev-is-an-absolute-link", LINK, |case| {
         dev_link(case, |outside| outside.to_owned())
     }),

@@ -142,10 +142,17 @@ pub(super) fn in_own_uts(case: &Case<'_>, args: &[&str]) -> Command {
 /// itself was killed.
 pub(super) fn attack(case: &Case<'_>, bundle: &Bundle) -> Check<Option<Finished>> {
     let args = ["run", "--bundle", &text(bundle.dir()), case.id()];
-    let finished = case
-        .start_within(in_own_uts(case, &args), "run", LIMIT)?
-        .finish()?;
-    started(finished)
+    let running = case.start_within(in_own_uts(case, &args), "run", LIMIT)?;
+    let finished = running
+        .finish()
+        .map_err(|_| Failure::Failed("FELL: `run` hangs".to_owned()))?;
+    let said = finished.stderr.trim().to_owned();
+    let outcome = started(finished)?;
+    case.note(match outcome {
+        Some(_) => "started".to_owned(),
+        None => format!("refused: {said}"),
+    });
+    Ok(outcome)
 }
 
 /// Success, or a refusal.

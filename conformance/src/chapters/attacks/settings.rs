@@ -29,7 +29,10 @@ pub(in super::super) const TESTS: &[Test] = &[
             "kernel.modprobe",
             "kernel/sysrq",
         ] {
-            refused_sysctl(case, key, &value_of(key)?, |_| {})?;
+            // Not every kernel has every one of them.
+            if let Ok(value) = value_of(key) {
+                refused_sysctl(case, key, &value, |_| {})?;
+            }
         }
         Ok(())
     }),
@@ -72,8 +75,8 @@ pub(in super::super) const TESTS: &[Test] = &[
     test("t20-annotations-have-no-power", ANNOTATION, |case| {
         let outside = Outside::new(case)?;
         let made = text(&outside.dir().join("made"));
-        let features = case.run(&["features"])?.ok()?.stdout;
-        let features: Value = serde_json::from_str(&features)?;
+        // Old runtimes have no such command, and list nothing.
+        let features: Value = serde_json::from_str(&case.run(&["features"])?.stdout).unwrap_or_default();
         let unsafe_ones = features["potentiallyUnsafeConfigAnnotations"].as_array().cloned();
         let listed = |key: &str| {
             let prefixes = unsafe_ones.iter().flatten().filter_map(Value::as_str);
