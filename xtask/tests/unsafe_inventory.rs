@@ -14,7 +14,13 @@ fn workspace() -> PathBuf {
 
 /// Uses of the keyword in code: comments, attributes of the lint and texts do not count.
 fn count(text: &str) -> usize {
-    const FORMS: [&str; 5] = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "#[unsafe("];
+    const FORMS: [&str; 5] = [
+        "unsafe {",
+        "unsafe fn",
+        "unsafe impl",
+        "unsafe extern",
+        "#[unsafe(",
+    ];
     text.lines()
         .map(str::trim_start)
         .filter(|line| !line.starts_with("//"))
@@ -35,9 +41,17 @@ fn found(dir: &Path, below: &Path, all: &mut BTreeMap<String, usize>) {
             found(&path, below, all);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let own = path.strip_prefix(below).unwrap_or(&path).to_string_lossy().into_owned();
+            let own = path
+                .strip_prefix(below)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
             // This file has the forms as texts.
-            let times = if own.ends_with("unsafe_inventory.rs") { 0 } else { count(&text) };
+            let times = if own.ends_with("unsafe_inventory.rs") {
+                0
+            } else {
+                count(&text)
+            };
             if times > 0 {
                 all.insert(own, times);
             }
@@ -64,7 +78,10 @@ fn every_file_with_unsafe_code_is_listed() {
     let root = workspace();
     let mut all = BTreeMap::new();
     found(&root, &root, &mut all);
-    assert!(!all.is_empty(), "no unsafe code was found, so the search is broken");
+    assert!(
+        !all.is_empty(),
+        "no unsafe code was found, so the search is broken"
+    );
     let text = std::fs::read_to_string(root.join("docs/unsafe.md")).unwrap_or_default();
     assert_eq!(listed(&text), all, "left: docs/unsafe.md, right: the code");
 }
@@ -72,5 +89,8 @@ fn every_file_with_unsafe_code_is_listed() {
 #[test]
 fn comments_and_texts_do_not_count() {
     assert_eq!(count("// unsafe { }\nlet text = \"cache=unsafe\";\n"), 0);
-    assert_eq!(count("    unsafe { call() };\nunsafe fn one() {}\n#[unsafe(no_mangle)]\n"), 3);
+    assert_eq!(
+        count("    unsafe { call() };\nunsafe fn one() {}\n#[unsafe(no_mangle)]\n"),
+        3
+    );
 }

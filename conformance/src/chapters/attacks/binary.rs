@@ -30,13 +30,13 @@ pub(in super::super) const TESTS: &[Test] = &[
         runtime.unchanged()
     }),
     test("t13-program-of-exec-is-overwritten", OVERWRITE, |case| {
-        watched(case, false, judge_writes)
+        watched(case, Power::Tracer, judge_writes)
     }),
     test("t14-process-that-joins-is-opened", SPY, |case| {
-        watched(case, false, judge_looks)
+        watched(case, Power::Root, judge_looks)
     }),
     test("t14-process-that-joins-a-user-namespace-is-opened", SPY, |case| {
-        watched(case, true, judge_looks)
+        watched(case, Power::RootOfItsOwn, judge_looks)
     }),
 ];
 
@@ -68,23 +68,33 @@ impl Copied {
     }
 }
 
+/// What the attacker is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Power {
+    /// Root of the host's user namespace without the right to trace.
+    Root,
+    /// The same with that right: nothing is hidden from it, so that only what is sealed holds.
+    Tracer,
+    /// Root of a user namespace, with every right there.
+    RootOfItsOwn,
+}
+
 /// Joins a container by exec again and again, while its program opens what it can of every process that appears.
-fn watched(case: &Case<'_>, user_namespace: bool, judge: fn(&Value, u32) -> Check) -> Check {
+fn watched(case: &Case<'_>, power: Power, judge: fn(&Value, u32) -> Check) -> Check {
     let runtime = Copied::new(case)?;
     let bundle = case.bundle(&["/bin/probe", "watch-processes", WATCH], |config| {
-        let capabilities = json!([
-            "CAP_SYS_PTRACE",
-            "CAP_DAC_OVERRIDE",
-            "CAP_DAC_READ_SEARCH",
-            "CAP_KILL"
-        ]);
-        config["process"]["capabilities"] = match user_namespace {
-            // All of them are worth something inside only.
-            true => json!({"bounding": capabilities, "effective": capabilities, "permitted": capabilities}),
-            false => json!({"bounding": ["CAP_DAC_OVERRIDE"], "effective": ["CAP_DAC_OVERRIDE"],
-                            "permitted": ["CAP_DAC_OVERRIDE"]}),
+        let capabilities = match power {
+            Power::Root => json!(["CAP_DAC_OVERRIDE"]),
+            _ => json!([
+                "CAP_SYS_PTRACE",
+                "CAP_DAC_OVERRIDE",
+                "CAP_DAC_READ_SEARCH",
+                "CAP_KILL"
+            ]),
         };
-        if user_namespace {
+        config["process"]["capabilities"] =
+            json!({"bounding": capabilities, "effective": capabilities, "permitted": capabilities});
+        if power == Power::RootOfItsOwn {
             config::add_user_namespace(config, 100_000, 65_536);
         }
     })?;

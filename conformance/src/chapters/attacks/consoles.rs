@@ -2,7 +2,8 @@
 
 use super::dev::{dev_from, volume};
 use super::{
-    LIMIT, Outside, Swapper, UNSHARE, WORD, in_own_uts, race, result, started, without_dev, writable_proc,
+    LIMIT, Outside, Swapper, UNSHARE, WORD, in_own_uts, node, race, result, started, without_dev,
+    writable_proc,
 };
 use crate::case::{Case, text};
 use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test};
@@ -26,6 +27,7 @@ pub(in super::super) const TESTS: &[Test] = &[
     .needs(UNSHARE),
     test("t05-console-is-exchanged", PTS, |case| {
         let volume = volume(case)?;
+        null(&volume)?;
         std::fs::write(volume.join("console"), "")?;
         symlink(BAIT, volume.join("link"))?;
         let bundle = console_bundle(case, |config| {
@@ -38,6 +40,7 @@ pub(in super::super) const TESTS: &[Test] = &[
     .needs(UNSHARE),
     test("t05-pts-is-exchanged", PTS, |case| {
         let volume = volume(case)?;
+        null(&volume)?;
         std::fs::create_dir(volume.join("pts"))?;
         std::fs::create_dir(volume.join("fake"))?;
         for number in 0..10 {
@@ -91,6 +94,11 @@ fn pty_error(errno: rustix::io::Errno) -> Failure {
     Failure::Failed(format!("the test's own terminal: {errno}"))
 }
 
+/// The null device, which runtimes need for masks and do not make in a volume.
+fn null(volume: &std::path::Path) -> Check {
+    node(&volume.join("null"), rustix::fs::FileType::CharacterDevice, 1, 3)
+}
+
 fn devpts(config: &mut Value) {
     config::add_mount(
         config,
@@ -132,9 +140,11 @@ fn console_run(case: &Case<'_>, bundle: &Bundle) -> Check<bool> {
     let created = case
         .start_within(in_own_uts(case, &args), "create", LIMIT)?
         .finish()?;
-    let Some(_) = started(created)? else {
+    let said = created.stderr.trim().to_owned();
+    if started(created)?.is_none() {
+        case.note(format!("refused: {said}"));
         return Ok(false);
-    };
+    }
     let console = receiver.receive(case.time_left())?;
     let began = started(case.run(&["start", case.id()])?)?.is_some();
     let said = match began {

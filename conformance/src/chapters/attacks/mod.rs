@@ -253,9 +253,14 @@ pub(super) fn race(case: &Case<'_>, swapper: &Swapper, mut attempt: impl FnMut(u
     let swaps = swapper.count();
     ensure!(swaps > 0, "nothing was exchanged, so nothing was shown");
     let counts = format!("{hits} hits in {runs} runs ({ran} started, {swaps} exchanges)");
+    let last = case.noted();
     case.note(counts.clone());
     match first {
         Some(reason) => Err(Failure::Failed(format!("{reason}; {counts}"))),
+        // Whoever refuses every time may do so for another reason.
+        None if ran == 0 => skip(&format!(
+            "no container started, so nothing was shown; {counts}; last {last}"
+        )),
         None => Ok(()),
     }
 }
