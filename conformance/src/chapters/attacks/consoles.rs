@@ -12,7 +12,7 @@ use fixtures::{Bundle, config};
 use rustix::pty::OpenptFlags;
 use serde_json::Value;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CONSOLE: &str = "CVE-2026-88264";
 const PTS: &str = "CVE-2025-52565";
@@ -155,8 +155,10 @@ fn console_run(case: &Case<'_>, bundle: &Bundle) -> Check<bool> {
         true => console.read_until(SAY, |text| text.contains(WORD))?,
         false => String::new(),
     };
-    if began {
-        case.wait_for("stopped")?;
+    let end = Instant::now() + SAY;
+    let mut stopped = !began;
+    while !stopped && Instant::now() < end {
+        stopped = case.state()?["status"] == "stopped";
     }
     case.run(&["delete", "--force", case.id()])?;
     let result = result(bundle);
@@ -170,7 +172,7 @@ fn console_run(case: &Case<'_>, bundle: &Bundle) -> Check<bool> {
     ensure!(elsewhere.is_none(), "FELL: the console is {elsewhere:?}");
     ensure!(
         !began || result.lines().any(|line| line == "tty"),
-        "FELL: the streams are no terminal: {result:?}, said {said:?}"
+        "FELL: the streams are no terminal: {result:?}, said {said:?}, ended: {stopped}"
     );
     Ok(began)
 }
