@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Known differences (JSON: test name to reason) instead of the built-in list for the runtime.
     #[arg(long, value_name = "FILE")]
     pub(crate) known: Option<PathBuf>,
+    /// Containers that a test of the chapter `attacks` makes to win a race; fewer where its time limit ends first.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) race_runs: u32,
     /// The probe to put into bundles; otherwise FIXTURES_PROBE, or beside this program.
     #[arg(long, value_name = "PATH")]
     pub(crate) probe: Option<PathBuf>,

@@ -33,7 +33,10 @@ pub(crate) struct Case<'a> {
     deadline: Instant,
     ids: RefCell<Vec<String>>,
     commands: Cell<u32>,
+    bundles: Cell<u32>,
     host_mounts: RefCell<Vec<PathBuf>>,
+    note: RefCell<String>,
+    oci_version: Option<&'static str>,
 }
 
 impl<'a> Case<'a> {
@@ -55,7 +58,10 @@ impl<'a> Case<'a> {
             deadline,
             ids,
             commands: Cell::new(0),
+            bundles: Cell::new(0),
             host_mounts,
+            note: RefCell::default(),
+            oci_version: None,
         })
     }
 
@@ -69,6 +75,27 @@ impl<'a> Case<'a> {
         let id = format!("{}{suffix}", self.id);
         self.ids.borrow_mut().push(id.clone());
         id
+    }
+
+    /// Writes this version into configurations: one that old runtimes take too, so that they do not refuse an attack for
+    /// its number.
+    pub(crate) fn set_oci_version(&mut self, version: &'static str) {
+        self.oci_version = Some(version);
+    }
+
+    /// Something to tell beside the verdict, such as how often a race was run.
+    pub(crate) fn note(&self, text: String) {
+        *self.note.borrow_mut() = text;
+    }
+
+    /// What was told.
+    pub(crate) fn noted(&self) -> String {
+        self.note.borrow().clone()
+    }
+
+    /// How many containers a race may take.
+    pub(crate) fn race_runs(&self) -> u32 {
+        self.host.race_runs
     }
 
     /// The test's own folder, on the host.
@@ -112,9 +139,15 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A bundle of the default configuration, edited.
+    /// A bundle of the default configuration, edited; each call makes another one.
     pub(crate) fn bundle(&self, args: &[&str], edit: impl FnOnce(&mut Value)) -> Check<Bundle> {
-        self.bundle_for("bundle", &self.id, args, edit)
+        let made = self.bundles.get();
+        self.bundles.set(made + 1);
+        let name = match made {
+            0 => "bundle".to_owned(),
+            number => format!("bundle-{number}"),
+        };
+        self.bundle_for(&name, &self.id, args, edit)
     }
 
     /// A bundle in the folder `name` for the container `id`.
@@ -127,6 +160,9 @@ impl<'a> Case<'a> {
     ) -> Check<Bundle> {
         let mut config = config::container(args);
         config["linux"]["cgroupsPath"] = self.cgroups_path(id).into();
+        if let Some(version) = self.oci_version {
+            config["ociVersion"] = version.into();
+        }
         edit(&mut config);
         let builder = Bundle::builder(self.dir.join(name))
             .template(&self.host.template)
@@ -156,6 +192,11 @@ impl<'a> Case<'a> {
     /// Starts a command with this test's deadline.
     pub(crate) fn start_command(&self, command: Command, what: &str) -> Check<Running> {
         self.start_until(command, what, self.deadline)
+    }
+
+    /// Starts a command that must end within `limit`, if the test's own deadline does not come first.
+    pub(crate) fn start_within(&self, command: Command, what: &str, limit: Duration) -> Check<Running> {
+        self.start_until(command, what, self.deadline.min(Instant::now() + limit))
     }
 
     fn start_until(&self, command: Command, what: &str, deadline: Instant) -> Check<Running> {

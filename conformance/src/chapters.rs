@@ -1,5 +1,6 @@
 //! The tests, one file per topic. A body is a few lines: a bundle, the runtime, an expectation.
 
+mod attacks;
 mod bad_input;
 mod cgroup;
 mod commands;
@@ -20,7 +21,7 @@ mod stdio;
 use crate::args::Args;
 use crate::suite::{Chapter, Test};
 
-const TOPICS: [(Chapter, &[Test]); 16] = [
+const TOPICS: [(Chapter, &[Test]); 28] = [
     (Chapter::Lifecycle, lifecycle::TESTS),
     (Chapter::Lifecycle, kill::TESTS),
     (Chapter::Lifecycle, commands::TESTS),
@@ -37,6 +38,18 @@ const TOPICS: [(Chapter, &[Test]); 16] = [
     (Chapter::Cgroup, cgroup::TESTS),
     (Chapter::Cgroup, limits::TESTS),
     (Chapter::Error, bad_input::TESTS),
+    (Chapter::Attacks, attacks::dev::TESTS),
+    (Chapter::Attacks, attacks::consoles::TESTS),
+    (Chapter::Attacks, attacks::proc::TESTS),
+    (Chapter::Attacks, attacks::races::TESTS),
+    (Chapter::Attacks, attacks::descriptors::TESTS),
+    (Chapter::Attacks, attacks::binary::TESTS),
+    (Chapter::Attacks, attacks::privileges::TESTS),
+    (Chapter::Attacks, attacks::settings::TESTS),
+    (Chapter::Attacks, attacks::files::TESTS),
+    (Chapter::Attacks, attacks::input::TESTS),
+    (Chapter::Attacks, attacks::life::TESTS),
+    (Chapter::Attacks, attacks::elsewhere::TESTS),
 ];
 
 /// Every test, in the order of a run.
@@ -78,10 +91,9 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(
-            all()
-                .iter()
-                .all(|(_, test)| test.anchor == "cli" || test.anchor.contains(".md#"))
-        );
+        assert!(all().iter().all(|(chapter, test)| match chapter {
+            Chapter::Attacks => test.name.starts_with('t') && !test.anchor.is_empty(),
+            _ => test.anchor == "cli" || test.anchor.contains(".md#"),
+        }));
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Host {
     pub(crate) cgroup_parent: String,
     /// Containers are scopes of systemd.
     pub(crate) systemd: bool,
+    /// Bound of the runs of one race.
+    pub(crate) race_runs: u32,
     root: bool,
     kernel: (u32, u32),
 }
@@ -42,6 +44,7 @@ impl Host {
             work,
             cgroup_parent: format!("cf-{own}-all"),
             systemd: args.systemd_cgroup,
+            race_runs: args.race_runs,
             root: rustix::process::geteuid().is_root(),
             kernel: kernel_version(),
         };

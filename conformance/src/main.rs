@@ -16,6 +16,7 @@ mod known;
 mod leftovers;
 mod report;
 mod runner;
+mod settings;
 mod suite;
 
 use clap::Parser;

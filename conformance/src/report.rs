@@ -94,6 +94,7 @@ pub(crate) fn json(runs: &[Run]) -> Value {
             "anchor": outcome.test.anchor,
             "result": word,
             "reason": reason,
+            "note": outcome.note,
             "milliseconds": u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
         })
     };

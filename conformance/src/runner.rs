@@ -7,6 +7,7 @@ use crate::args::Args;
 use crate::case::Case;
 use crate::host::Host;
 use crate::known::{self, Known};
+use crate::settings;
 use crate::suite::{Chapter, Failure, Test};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -35,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) test: Test,
     /// How it came out.
     pub(crate) verdict: Verdict,
+    /// What the test tells beside, or nothing.
+    pub(crate) note: String,
     /// How long it took, cleanup included.
     pub(crate) took: Duration,
 }
@@ -170,22 +173,32 @@ fn version_of(runtime: &Path) -> Result<String, String> {
 
 fn one(args: &Args, host: &Host, runtime: &Path, chapter: Chapter, test: Test, known: &Known) -> Outcome {
     let begin = Instant::now();
-    let outcome = |verdict| Outcome {
+    let outcome = |verdict, note| Outcome {
         chapter,
         test,
         verdict,
+        note,
         took: begin.elapsed(),
     };
     if let Some(reason) = host.lacks(test.needs) {
-        return outcome(Verdict::Skipped(reason));
+        return outcome(Verdict::Skipped(reason), String::new());
     }
     let limit = Duration::from_secs(args.time_limit);
-    let case = match Case::new(host, runtime, limit) {
+    let mut case = match Case::new(host, runtime, limit) {
         Ok(case) => case,
-        Err(error) => return outcome(Verdict::Failed(format!("the test's folder: {error}"))),
+        Err(error) => {
+            let verdict = Verdict::Failed(format!("the test's folder: {error}"));
+            return outcome(verdict, String::new());
+        }
     };
+    if chapter == Chapter::Attacks {
+        case.set_oci_version("1.0.2");
+    }
+    let settings = (chapter == Chapter::Attacks).then(settings::Before::read);
     let body = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (test.body)(&case)));
     let body = body.unwrap_or_else(|_| Err(Failure::Failed("the test's body panicked".to_owned())));
+    let body = body.and_then(|()| settings.as_ref().map_or(Ok(()), settings::Before::unchanged));
+    let note = case.noted();
     let clean = case.clean_up(body.is_err() && args.keep);
     let result = match (body, clean) {
         (Err(Failure::Failed(reason)), _) | (Ok(()), Err(reason)) => Verdict::Failed(reason),
@@ -193,11 +206,12 @@ fn one(args: &Args, host: &Host, runtime: &Path, chapter: Chapter, test: Test, k
         (Ok(()), Ok(())) => Verdict::Passed,
     };
     let listed = known.get(&format!("{chapter}/{}", test.name));
-    outcome(match (result, listed) {
+    let verdict = match (result, listed) {
         (Verdict::Failed(_), Some(reason)) => Verdict::Known(reason.clone()),
         (Verdict::Passed, Some(reason)) => {
             Verdict::Failed(format!("passes, but is listed as known: {reason}"))
         }
         (result, _) => result,
-    })
+    };
+    outcome(verdict, note)
 }

@@ -23,11 +23,13 @@ pub(crate) enum Chapter {
     Cgroup,
     /// Bad input: refused with words, nothing left behind.
     Error,
+    /// Attacks that worked on some runtime once, replayed.
+    Attacks,
 }
 
 impl Chapter {
     /// Every chapter, in the order of a run.
-    pub(crate) const ALL: [Chapter; 7] = [
+    pub(crate) const ALL: [Chapter; 8] = [
         Chapter::Lifecycle,
         Chapter::Namespace,
         Chapter::Mount,
@@ -35,6 +37,7 @@ impl Chapter {
         Chapter::Hook,
         Chapter::Cgroup,
         Chapter::Error,
+        Chapter::Attacks,
     ];
 }
 
@@ -48,6 +51,7 @@ impl fmt::Display for Chapter {
             Chapter::Hook => "hook",
             Chapter::Cgroup => "cgroup",
             Chapter::Error => "error",
+            Chapter::Attacks => "attacks",
         })
     }
 }
@@ -133,7 +137,8 @@ pub(crate) type Check<T = ()> = Result<T, Failure>;
 pub(crate) struct Test {
     /// Unique within its chapter, words joined by `-`.
     pub(crate) name: &'static str,
-    /// File and heading in the runtime specification, or `cli` for what engines expect of the command line.
+    /// File and heading in the runtime specification, `cli` for what engines expect of the command line, or
+    /// the CVEs (or the class) that an attack comes from.
     pub(crate) anchor: &'static str,
     /// All must be met.
     pub(crate) needs: &'static [Need],

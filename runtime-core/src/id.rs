@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The longest id that is accepted, in bytes.
 const MAX_ID_LEN: usize = 1024;
 
-/// A valid container id: `[A-Za-z0-9_+.-]`, not starting with a dot, at most 1024 bytes.
+/// A valid container id: `[A-Za-z0-9_+.-]`, neither `.` nor `..`, at most 1024 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ContainerId(String);

@@ -175,7 +175,7 @@ impl Plan {
         net_devices::move_in(&mut schedule, spec, request, &namespaces)?;
         hooks::runtime(&mut schedule, spec);
         let natively = namespaces.has(MOUNT);
-        hooks::container(&mut schedule, spec, facts, request, mounts.rootfs(), natively)?;
+        hooks::container(&mut schedule, spec, facts, request, natively)?;
         mounts.change_root(&mut schedule)?;
 
         program.terminal(&mut schedule, mounts.makes_dev() && namespaces.has(MOUNT))?;

@@ -1,7 +1,5 @@
 //! Hooks: which run where, with which state on stdin.
 
-use std::path::Path;
-
 use oci_spec::runtime::{Hook, Hooks, Spec};
 use runtime_core_program::step::NO_HOME;
 use serde::{Deserialize, Serialize};
@@ -126,13 +124,14 @@ pub(super) fn runtime(schedule: &mut Schedule, spec: &Spec) {
     }
 }
 
-/// createContainer: init runs them, in its namespaces, before the root changes; their cwd is the container's root.
+/// createContainer: init runs them, in its namespaces, before the root changes. They stand in the bundle, as crun's do, not
+/// in the container's root, as runc's do: what is loaded or opened by a relative name would be the image's (R-32,
+/// CVE-2025-23266).
 pub(super) fn container(
     schedule: &mut Schedule,
     spec: &Spec,
     facts: &HostFacts,
     request: &PlanRequest,
-    rootfs: &Path,
     natively: bool,
 ) -> Result<()> {
     let gpu = &request.gpu;
@@ -164,7 +163,7 @@ pub(super) fn container(
             &hook,
             &hook.env,
             NO_HOME,
-            &rootfs.to_string_lossy(),
+            &request.bundle.to_string_lossy(),
             spec,
             request,
             Status::Creating,
