@@ -81,13 +81,24 @@ fn ids(data: &[u8]) {
     }
 }
 
+/// MOUNT_ATTR__ATIME of linux/mount.h.
+const ATIME: u64 = 0x70;
+
 fn mount_options(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let options: Vec<String> = text.split([',', '\n']).map(str::to_owned).collect();
     let Ok(parsed) = spec::MountOptions::parse(&options) else {
         return;
     };
-    assert_eq!(parsed.attributes.set & parsed.attributes.clear, 0, "{options:?}");
+    for change in [parsed.attributes, parsed.recursive] {
+        // The time of access is one field of three bits: it is cleared as a whole, or not touched (mount_setattr(2)).
+        assert_eq!(change.set & change.clear & !ATIME, 0, "{options:?}");
+        assert!(matches!(change.clear & ATIME, 0 | ATIME), "{options:?}");
+        assert!(
+            change.clear & ATIME == ATIME || change.set & ATIME == 0,
+            "{options:?}"
+        );
+    }
     assert!(
         (parsed.superblock_set & parsed.superblock_clear).is_empty(),
         "{options:?}"
