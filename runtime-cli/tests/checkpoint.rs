@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use place::{Place, err, received};
 use serde_json::{Value, json};
 
-/// Counts in a variable of the shell and shows the count in a file.
-const COUNTER: &str = "n=0; while :; do n=$((n+1)); echo $n > /tmp/n; sleep 0.02; done";
+/// Counts in a variable of the shell and shows the count in a file, with a word that only its memory knows.
+const COUNTER: &str = "read w < /proc/sys/kernel/random/uuid; n=0
+    while :; do n=$((n+1)); echo $n $w > /tmp/n; sleep 0.02; done";
 
 /// A place for a container; None, with the reason told, where there can be none or CRIU cannot work.
 fn place(test: &str) -> Option<Place> {
@@ -84,6 +85,7 @@ trait Criu {
     fn save(&self, id: &str, more: &[&str]) -> Output;
     fn again(&self, id: &str, more: &[&str]) -> Output;
     fn count(&self) -> u64;
+    fn shown(&self) -> (u64, String);
     fn at_least(&self, count: u64);
     fn program(&self, script: &str, edit: impl FnOnce(&mut Value));
 }
@@ -143,8 +145,14 @@ impl Criu for Place {
     }
 
     fn count(&self) -> u64 {
+        self.shown().0
+    }
+
+    fn shown(&self) -> (u64, String) {
         let text = read_to_string(self.bundle().join("rootfs/tmp/n")).unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
+        let mut words = text.split_whitespace();
+        let count = words.next().and_then(|word| word.parse().ok());
+        (count.unwrap_or(0), words.next().unwrap_or_default().to_owned())
     }
 
     fn at_least(&self, count: u64) {
@@ -172,9 +180,9 @@ fn mounts() -> usize {
     read_to_string("/proc/self/mountinfo").unwrap().lines().count()
 }
 
-fn cgroups(place: &Place, id: &str) -> Vec<PathBuf> {
-    let name = id.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let _ = place;
+/// The container's directories in the hierarchies of cgroups: the place's name is theirs.
+fn cgroups(place: &Place) -> Vec<PathBuf> {
+    let name = place.dir.file_name().unwrap();
     let tops = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
     let places = tops.map(|top| top.path().join(name));
     places.filter(|place| place.is_dir()).collect()
@@ -189,6 +197,10 @@ fn a_counter_goes_on_where_it_was() {
     let id = place.id("a");
     place.run(&id);
     place.at_least(20);
+    let mut word = String::new();
+    while word.is_empty() {
+        word = place.shown().1;
+    }
     let before = mounts();
     for _ in 0..2 {
         succeeds(&place.save(&id, &[]));
@@ -196,11 +208,18 @@ fn a_counter_goes_on_where_it_was() {
             !place.call(&["state", &id]).status.success(),
             "the container is deleted"
         );
-        assert_eq!(cgroups(&place, &id), Vec::<PathBuf>::new());
+        assert_eq!(cgroups(&place), Vec::<PathBuf>::new());
         let count = place.count();
-        std::fs::write(place.bundle().join("rootfs/tmp/n"), "0").unwrap();
         succeeds(&place.again(&id, &[]));
         place.at_least(count + 5);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while place.shown().1 != word {
+            assert!(
+                Instant::now() < deadline,
+                "{word} is forgotten: {:?}",
+                place.shown()
+            );
+        }
         assert_eq!(place.state(&id)["status"], "running");
         // The clocks of the restored processes are in a time namespace; exec goes there too.
         let own = place.expect(&[
@@ -517,7 +536,7 @@ fn a_failed_restore_leaves_nothing() {
     );
     assert_eq!(read_to_string(&victim).unwrap(), "precious");
     assert!(!place.call(&["state", &id]).status.success());
-    assert_eq!(cgroups(&place, &id), Vec::<PathBuf>::new());
+    assert_eq!(cgroups(&place), Vec::<PathBuf>::new());
     assert_eq!(mounts(), before);
     assert!(place.dir.join("poststop").exists());
     // The image is as good as before.

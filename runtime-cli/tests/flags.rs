@@ -365,8 +365,8 @@ fn exec_in_a_paused_container_needs_to_be_asked_for() {
 fn kill_all_reaches_every_process() {
     let Some(place) = Place::new("all") else { return };
     // Each process says that it was asked to end; the shell waits for its child.
-    let script = "trap 'echo parent' TERM; (trap 'echo child; exit' TERM; while :; do sleep 0.05; done) & \
-                  touch /tmp/ready; wait; wait";
+    let script = "trap 'echo parent' TERM; (trap 'echo child; exit' TERM; touch /tmp/ready; \
+                  while :; do sleep 0.05; done) & wait; wait";
     place.configure("config.json", script, |_| {});
     let id = place.id("");
     let (_, finish) = place.begin(&["run", "--keep", &id]);

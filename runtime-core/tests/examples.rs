@@ -232,3 +232,23 @@ fn server_runs_each_clients_command_in_a_container() {
         runtime.containers().unwrap().is_empty()
     });
 }
+
+#[test]
+fn own_devices_gives_a_node_a_rule_and_a_variable() {
+    let Some(place) = sandbox("own_devices_gives_a_node_a_rule_and_a_variable") else {
+        return;
+    };
+    let script = "test -c /dev/accelerator && echo x >/dev/accelerator && echo \"$ACCELERATOR\"; exit 4";
+    let output = example("own_devices")
+        .arg(place.state())
+        .arg(place.out().join("cdi"))
+        .arg(bundle(&place, "device", script))
+        .args(["device", "/dev/null"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output).as_str()),
+        (Some(4), "first\n")
+    );
+    assert_eq!(place.remains("device"), Vec::<PathBuf>::new());
+}

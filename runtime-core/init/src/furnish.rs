@@ -30,13 +30,17 @@ pub(crate) fn replace_link(root: Handle, target: &CStr, path: &CStr) -> Outcome 
     if length.is_some_and(|length| old.get(..length) == Some(target.to_bytes())) {
         return Ok(());
     }
-    replace(dir.at(), name.c_str(), |new| files::make_link(target, dir.at(), new))
+    replace(dir.at(), name.c_str(), |new| {
+        files::make_link(target, dir.at(), new)
+    })
 }
 
 /// The WriteFile step.
 pub(crate) fn write_file(root: Handle, path: &CStr, content: &[u8], mode: u32) -> Outcome {
     let (dir, name) = paths::parent(root, path)?;
-    replace(dir.at(), name.c_str(), |new| make_file(dir.at(), new, content, mode))
+    replace(dir.at(), name.c_str(), |new| {
+        make_file(dir.at(), new, content, mode)
+    })
 }
 
 /// Has something made under a name of its own, and puts it in the place of `name`.

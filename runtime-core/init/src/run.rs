@@ -96,7 +96,9 @@ pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
 impl Init {
     fn step(&mut self, step: Step<'static>) -> Outcome {
         match step {
-            Step::Sync {} | Step::Tell {} | Step::Borrow {} | Step::Extend {} | Step::WaitStart { .. } => self.meet(step),
+            Step::Sync {} | Step::Tell {} | Step::Borrow {} | Step::Extend {} | Step::WaitStart { .. } => {
+                self.meet(step)
+            }
             Step::CloseStray { .. }
             | Step::Undumpable {}
             | Step::NewSession {}

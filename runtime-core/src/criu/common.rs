@@ -15,7 +15,8 @@ use rustix::mount::OpenTreeFlags;
 use super::message::{Kind, Options};
 use super::{Failed, reason};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::CriuProgram;
+use crate::launch::mapped_userns;
+use crate::plan::{CriuProgram, LentIdMap};
 use crate::request::{CriuOptions, ManageCgroups, NetworkLock};
 use crate::sys;
 
@@ -114,13 +115,27 @@ impl Place {
     }
 
     /// Opens both once more, in the mount namespace of a process: CRIU goes there and mounts in the working directory,
-    /// which the kernel refuses on a mount of another namespace.
+    /// which the kernel refuses on a mount of another namespace. A container with a user namespace reads its images as its
+    /// own root, here `root`: to it they are shown as its own, where the file system can do that.
     ///
     /// # Errors
     /// System; where another directory is there now, too.
-    pub(crate) fn enter(&mut self, pidfd: &OwnedFd) -> Result<()> {
+    pub(crate) fn enter(&mut self, pidfd: &OwnedFd, root: Option<&LentIdMap>) -> Result<()> {
         self.image.enter(pidfd)?;
-        self.work.as_mut().map_or(Ok(()), |work| work.enter(pidfd))
+        if let Some(work) = &mut self.work {
+            work.enter(pidfd)?;
+        }
+        let Some(root) = root else { return Ok(()) };
+        let Some(shown) = self.image.shown_to(pidfd, root)? else {
+            return Ok(());
+        };
+        // Logs are the caller's.
+        let plain = std::mem::replace(&mut self.image.fd, shown);
+        self.work.get_or_insert(Directory {
+            fd: plain,
+            path: self.image.path.clone(),
+        });
+        Ok(())
     }
 
     fn logs(&self) -> &Directory {
@@ -179,19 +194,31 @@ impl Directory {
     }
 
     fn enter(&mut self, pidfd: &OwnedFd) -> Result<()> {
-        let path = &self.path;
-        let name = CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| Error::new(ErrorKind::InvalidArgument, format!("{path:?} has a null byte")))?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let fd = sys::elsewhere::open_tree(pidfd.as_fd(), &name, flags.bits())
-            .map_err(|refused| Error::os(format!("{}({path:?})", refused.call), refused.source))?;
+        let fd = self.tree(pidfd, OpenTreeFlags::empty())?;
         let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
         if inode(&fd).ok() != inode(&self.fd).ok() {
-            let message = format!("{path:?} is not the same directory any more");
+            let message = format!("{:?} is not the same directory any more", self.path);
             return Err(Error::new(ErrorKind::System, message));
         }
         self.fd = fd;
         Ok(())
+    }
+
+    /// A mount of it with ids mapped; None where the file system has no such mounts.
+    fn shown_to(&self, pidfd: &OwnedFd, root: &LentIdMap) -> Result<Option<OwnedFd>> {
+        let tree = self.tree(pidfd, OpenTreeFlags::OPEN_TREE_CLONE)?;
+        let userns = mapped_userns(root)?;
+        let mapped = sys::mount::map_ids(&tree, userns.as_fd(), false);
+        Ok(mapped.is_ok().then_some(tree))
+    }
+
+    fn tree(&self, pidfd: &OwnedFd, flags: OpenTreeFlags) -> Result<OwnedFd> {
+        let path = &self.path;
+        let name = CString::new(path.as_os_str().as_bytes())
+            .map_err(|_| Error::new(ErrorKind::InvalidArgument, format!("{path:?} has a null byte")))?;
+        let flags = flags | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        sys::elsewhere::open_tree(pidfd.as_fd(), &name, flags.bits())
+            .map_err(|refused| Error::os(format!("{}({path:?})", refused.call), refused.source))
     }
 }
 

@@ -142,6 +142,11 @@ impl Criu {
         Ok(criu)
     }
 
+    /// Its descriptor.
+    pub(crate) fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
     /// Fails where it is older.
     ///
     /// # Errors

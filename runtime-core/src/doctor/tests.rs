@@ -146,12 +146,6 @@ fn what_is_missing_is_named_with_what_to_do() {
                 "lsm=",
             ),
             (
-                |facts| facts.host.cgroup.mode = CgroupMode::Hybrid,
-                "systemd",
-                State::Limited,
-                "unified_cgroup_hierarchy",
-            ),
-            (
                 |facts| facts.systemd = false,
                 "systemd",
                 State::Limited,
@@ -164,9 +158,18 @@ fn what_is_missing_is_named_with_what_to_do() {
 
 #[test]
 fn a_user_needs_more_than_root() {
+    let mut root = facts();
+    root.host.cgroup.mode = CgroupMode::Hybrid;
+    assert_eq!(of(&root, "systemd").state, State::Ok);
     check(
         user,
         &[
+            (
+                |facts| facts.host.cgroup.mode = CgroupMode::Hybrid,
+                "systemd",
+                State::Limited,
+                "unified_cgroup_hierarchy",
+            ),
             (
                 |facts| facts.max_user_namespaces = Some(0),
                 "user-namespaces",

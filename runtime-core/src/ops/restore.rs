@@ -4,11 +4,12 @@
 //! limits, the places of mounts, hooks. Nothing but processes comes from the image (what it says about mounts and
 //! namespaces of the host has to be mapped by name), and nothing is left when it fails.
 
+mod namespaces;
+
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
@@ -18,16 +19,15 @@ use super::delete::destroy;
 use super::state::document;
 use super::{Container, Runtime, stdio_names};
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::Manager;
 use crate::criu::{Criu, Kind, LSM_PROFILES, Notice, Options, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu;
 use crate::launch::{HookRun, Host, Launch, run_hook, send_to, write_pid_file};
 use crate::lower::Descriptors;
-use crate::netlink::Links;
 use crate::plan::{FdName, HookKind, Plan, RestorePlan, StartBy, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, StateDir, TEMPORARY_CONFIG};
 use crate::request::{CreateRequest, RestoreRequest, Stdio, Terminal};
-use crate::spec::LoadedSpec;
 use crate::state::Status;
 
 /// CRIU's log, in the working directory.
@@ -47,8 +47,14 @@ impl Runtime {
     /// # Errors
     /// Any kind; System has CRIU's reason and the path of its log. The host is then as before.
     pub fn restore(&self, mut request: RestoreRequest) -> Result<Container> {
+        let ready = self.ready(&mut request)?;
+        ready.make(self, &request)
+    }
+
+    /// All that can be decided and opened before there is anything of the container.
+    fn ready(&self, request: &mut RestoreRequest) -> Result<Ready> {
         let (facts, manager) = self.gather()?;
-        let mut like_create = like_create(&mut request)?;
+        let mut like_create = like_create(request)?;
         let injected = gpu::inject(
             &mut request.spec,
             &like_create.bundle,
@@ -61,55 +67,71 @@ impl Runtime {
         let program = crate::criu::program(&request.criu)?;
         let mut asked = self.plan_request(&like_create, &facts, StartBy::Socket)?;
         asked.take(&injected);
-        let plan = Plan::restore(&request.spec, &facts, &asked, &program)?;
+        let mut plan = Plan::restore(&request.spec, &facts, &asked, &program)?;
+        plan.criu.warnings.extend(injected.warnings);
         let rootfs = check_rootfs(&request.spec, &like_create.bundle)?;
         let place = Place::open(&request.criu, LOG, false)?;
         let names = descriptor_names(&place)?;
-        let stdio = stdio_names(&like_create.stdio);
-        let descriptors = super::descriptors(std::mem::take(&mut like_create.stdio), Vec::new())?;
-
-        let dir = StateDir::create(self.root(), &request.id)?;
-        let _lock = dir.lock()?;
-        let mut record = match record_of(&like_create, rootfs, &plan.criu) {
-            Ok(record) => Record {
-                stdio,
-                devices: injected.devices,
-                ..record
-            },
-            Err(error) => {
-                dir.remove()?;
-                return Err(error);
-            }
-        };
+        let mut record = record_of(&like_create, rootfs, &plan.criu)?;
+        record.stdio = stdio_names(&like_create.stdio);
+        record.devices = injected.devices;
         record.start.clear();
         record.poststart.clear();
+        let descriptors = super::descriptors(std::mem::take(&mut like_create.stdio), Vec::new())?;
+        Ok(Ready {
+            manager,
+            plan,
+            record,
+            place,
+            names,
+            descriptors,
+            printed,
+            terminal: like_create.terminal,
+        })
+    }
+}
+
+/// What a restore begins with.
+struct Ready {
+    manager: Option<Manager>,
+    plan: RestorePlan,
+    record: Record,
+    place: Place,
+    names: Vec<String>,
+    descriptors: Descriptors,
+    printed: Option<OwnedFd>,
+    terminal: Terminal,
+}
+
+impl Ready {
+    fn make(mut self, runtime: &Runtime, request: &RestoreRequest) -> Result<Container> {
+        let dir = StateDir::create(runtime.root(), &request.id)?;
+        let _lock = dir.lock()?;
         // Until the container's own first process is known, only its cgroup tells who belongs to it.
-        let own_pid_namespace = std::mem::replace(&mut record.own_pid_namespace, false);
+        let own_pid_namespace = std::mem::replace(&mut self.record.own_pid_namespace, false);
         let mut restoring = Restoring {
             making: Making {
                 dir: &dir,
-                record,
+                record: self.record,
                 spec: &request.spec,
-                manager,
+                manager: self.manager,
             },
-            request: &request,
-            place,
-            plan: &plan,
-            terminal: like_create.terminal,
+            request,
+            place: self.place,
+            plan: &self.plan,
+            terminal: self.terminal,
             master: None,
             own_pid_namespace,
         };
-        let result = restoring.run(descriptors, &names, printed);
+        let result = restoring.run(self.descriptors, &self.names, self.printed);
         let (record, terminal) = (restoring.making.record, restoring.master);
-        let mut warnings = plan.criu.warnings;
-        warnings.extend(injected.warnings);
         match result {
             Ok(pidfd) => Ok(Container {
                 dir,
                 record,
                 terminal,
                 pidfd: Some(pidfd),
-                warnings,
+                warnings: self.plan.criu.warnings,
                 filter_flags: None,
                 config: Mutex::default(),
             }),
@@ -190,9 +212,10 @@ impl Restoring<'_> {
         let walked = launch.walk(&mut self.making);
         match (walked, launch.init.take()) {
             (Ok(()), Some(init)) => {
-                let pid = init.pid;
-                self.place.enter(&init.pidfd)?;
-                Criu::meet(socket, init.pidfd, printed).map(|criu| (criu, pid))
+                let criu = Criu::meet(socket, init.pidfd, printed)?;
+                let root = self.plan.surroundings.root.as_ref();
+                self.place.enter(criu.pidfd(), root)?;
+                Ok((criu, init.pid))
             }
             (Ok(()), None) => Err(Error::new(ErrorKind::Internal, "the schedule spawned no criu")),
             (Err(error), init) => {
@@ -273,7 +296,7 @@ impl Restoring<'_> {
     /// The namespaces are there and nobody is in them but the first process, which waits.
     fn set_up(&self, pid: i32) -> Result<()> {
         if self.plan.surroundings.own_network {
-            set_loopback_up(pid)?;
+            namespaces::set_loopback_up(pid)?;
         }
         let record = &self.making.record;
         let spec = &self.request.spec.spec;
@@ -300,7 +323,7 @@ impl Restoring<'_> {
             return Ok(());
         }
         // For clocks that go on where they were CRIU makes a time namespace; exec has to find it.
-        match with_time_namespace(self.request.spec.clone()) {
+        match namespaces::with_time(self.request.spec.clone()) {
             Some(spec) => {
                 let bytes = serde_json::to_vec(&spec.spec).map_err(|error| {
                     Error::new(ErrorKind::Internal, format!("the configuration: {error}"))
@@ -374,34 +397,6 @@ fn descriptor_names(place: &Place) -> Result<Vec<String>> {
     let mut names = names.unwrap_or_default();
     names.truncate(3);
     Ok(names)
-}
-
-/// What init does in a network namespace that it made.
-fn set_loopback_up(pid: i32) -> Result<()> {
-    let process = Pid::from_raw(pid)
-        .ok_or_else(|| Error::new(ErrorKind::System, format!("criu names process {pid}")))?;
-    let pidfd = rustix::process::pidfd_open(process, PidfdFlags::empty())
-        .map_err(|errno| Error::os(format!("pidfd_open({pid})"), errno))?;
-    let links = Links::of_process(pidfd.as_fd())?;
-    links.set_up(links.index("lo")?)
-}
-
-/// The configuration with a time namespace; None where it has one.
-fn with_time_namespace(mut loaded: LoadedSpec) -> Option<LoadedSpec> {
-    let mut linux = loaded.spec.linux().clone()?;
-    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
-    if namespaces
-        .iter()
-        .any(|namespace| namespace.typ() == LinuxNamespaceType::Time)
-    {
-        return None;
-    }
-    let mut time = LinuxNamespace::default();
-    time.set_typ(LinuxNamespaceType::Time);
-    namespaces.push(time);
-    linux.set_namespaces(Some(namespaces));
-    loaded.spec.set_linux(Some(linux));
-    Some(loaded)
 }
 
 /// The walk that makes mount points leaves nothing that would have to be remembered.

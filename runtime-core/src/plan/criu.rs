@@ -10,8 +10,8 @@ use runtime_core_program::step::NO_HOME;
 
 use super::create::{PlanRequest, text};
 use super::mounts::Mounts;
-use super::namespaces::{CGROUP, MOUNT, NETWORK, Namespaces, PID, name_of};
-use super::schedule::{Action, FdName, ParentStep, Schedule, Step};
+use super::namespaces::{CGROUP, IdMap, MOUNT, NETWORK, Namespaces, PID, USER, name_of};
+use super::schedule::{Action, FdName, LentIdMap, ParentStep, Schedule, Step};
 use super::{Plan, cgroup, clean, delegation, devices};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
@@ -80,6 +80,8 @@ pub(crate) struct Surroundings {
     pub(crate) joined: Vec<JoinedNamespace>,
     /// It has a network namespace that was made for it.
     pub(crate) own_network: bool,
+    /// Who its root is on the host, where it has a user namespace: id 0 of files to that id.
+    pub(crate) root: Option<LentIdMap>,
 }
 
 /// The two schedules of a restore, and what CRIU is told.
@@ -333,5 +335,19 @@ fn surroundings(plan: &Plan, namespaces: &Namespaces) -> Result<Surroundings> {
         mounts,
         joined,
         own_network: namespaces.is_new(NETWORK),
+        root: root_of(namespaces),
+    })
+}
+
+fn root_of(namespaces: &Namespaces) -> Option<LentIdMap> {
+    let root = |maps: &[IdMap]| {
+        let map = maps.iter().find(|map| map.container == 0 && map.size > 0)?;
+        Some(vec![IdMap { size: 1, ..*map }])
+    };
+    namespaces.is_new(USER).then_some(())?;
+    Some(LentIdMap {
+        uids: root(namespaces.uids())?,
+        gids: root(namespaces.gids())?,
+        recursive: false,
     })
 }

@@ -44,12 +44,13 @@ pub(crate) fn start(args: &Args) -> Result<(), Status> {
         .map_err(|error| Status::os("read(standard input)", error))?;
     let question = Question::read(&input, args, |name| std::env::var(name).ok());
     let place = Place::of(&question, &group(&question.id)?);
+    let address = place.address();
+    // Before there is a socket: whoever cleans up behind a start that was killed must find it.
+    std::fs::write(ADDRESS, &address).map_err(|error| Status::os("write(\"address\")", error))?;
     if let Some(listener) = place.listen()? {
         let started = process::serve(&question, &place, listener);
         started.inspect_err(|_| place.remove())?;
     }
-    let address = place.address();
-    std::fs::write(ADDRESS, &address).map_err(|error| Status::os("write(\"address\")", error))?;
     std::io::stdout()
         .write_all(&question.answer(&address))
         .map_err(|error| Status::os("write(standard output)", error))

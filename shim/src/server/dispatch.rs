@@ -60,7 +60,7 @@ impl Server {
             "Kill" => self.kill(&decode(request)?),
             "ResizePty" => self.resize(&decode(request)?),
             "CloseIO" => self.close_io(&decode(request)?),
-            "Checkpoint" => Self::checkpoint(&decode(request)?),
+            "Checkpoint" => self.checkpoint(caller, decode(request)?),
             "Update" => self.update(caller, &decode(request)?),
             "Wait" => self.wait(caller, &decode(request)?),
             "Stats" => self.stats(&decode(request)?),

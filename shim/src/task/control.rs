@@ -1,4 +1,4 @@
-//! Kill, Pause, Resume, Update, ResizePty, CloseIO, Checkpoint.
+//! Kill, Pause, Resume, Update, ResizePty, CloseIO.
 
 use runtime_core::spec::LoadedResources;
 use runtime_core::{Signal, UpdateRequest};
@@ -7,11 +7,10 @@ use rustix::termios::Winsize;
 use super::{Outcome, Phase};
 use crate::proto::events::{TaskPaused, TaskResumed};
 use crate::proto::task::{
-    CheckpointTaskRequest, CloseIoRequest, KillRequest, PauseRequest, ResizePtyRequest, ResumeRequest,
-    UpdateTaskRequest,
+    CloseIoRequest, KillRequest, PauseRequest, ResizePtyRequest, ResumeRequest, UpdateTaskRequest,
 };
 use crate::server::{Caller, Server, done};
-use crate::ttrpc::{Code, Status};
+use crate::ttrpc::Status;
 
 impl Server {
     pub(crate) fn kill(&mut self, request: &KillRequest) -> Outcome {
@@ -27,7 +26,7 @@ impl Server {
         if task.held.is_some() && !request.all {
             return Err(Status::not_found("process already finished"));
         }
-        task.load()?.kill(signal, request.all)?;
+        task.live()?.kill(signal, request.all)?;
         done()
     }
 
@@ -134,12 +133,5 @@ impl Server {
             program.io.keeper = None;
         }
         done()
-    }
-
-    pub(crate) fn checkpoint(request: &CheckpointTaskRequest) -> Outcome {
-        Err(Status::new(
-            Code::Unimplemented,
-            format!("checkpoint of task {:?}: not supported yet", request.id),
-        ))
     }
 }

@@ -8,7 +8,7 @@ use runtime_core::spec::LoadedSpec;
 use runtime_core::{Container, ContainerId, CreateRequest, Events, Runtime, Terminal};
 use rustix::event::epoll::EventFlags;
 
-use super::{Outcome, Program, Sandbox, Task};
+use super::{Outcome, Program, Restoring, Sandbox, Task};
 use crate::proto::events::{TaskCreate, TaskIo};
 use crate::proto::options::Options;
 use crate::proto::task::{CreateTaskRequest, CreateTaskResponse};
@@ -30,13 +30,15 @@ pub(super) struct Making {
     pub(super) sandbox: bool,
     /// The network namespace that it has, where its configuration names none.
     pub(super) netns: String,
+    /// The directory of an image to restore from, when it is started; empty: none.
+    pub(super) checkpoint: String,
 }
 
 /// What it gives.
 pub(super) struct Made {
     runtime: Runtime,
-    container: Container,
-    events: Events,
+    container: Option<(Container, Events)>,
+    restoring: Option<Restoring>,
     opened: Opened,
     shares_pids: bool,
     sandbox: Option<Sandbox>,
@@ -47,7 +49,11 @@ impl Making {
         let runtime = place::runtime(&self.options, &self.namespace);
         place::save(&self.options, &self.bundle)?;
         let target = place::rootfs(&self.bundle);
-        if !self.rootfs.is_empty() {
+        // What create makes in an empty root, as /dev, must not stay in the bundle.
+        let own = [super::sandbox::empty_root()];
+        let held = self.sandbox && self.rootfs.is_empty() && super::sandbox::is_empty(&target);
+        let mounts = if held { &own[..] } else { &self.rootfs };
+        if !mounts.is_empty() {
             match std::fs::create_dir(&target) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                     return Err(Status::os(format!("mkdir({target:?})"), error));
@@ -55,9 +61,9 @@ impl Making {
                 _ => {}
             }
         }
-        rootfs::mount(&self.rootfs, &target)?;
+        rootfs::mount(mounts, &target)?;
         self.create(runtime).inspect_err(|_| {
-            if !self.rootfs.is_empty() {
+            if !mounts.is_empty() {
                 // What went wrong first is what the caller must hear.
                 let _ = rootfs::unmount(&target);
             }
@@ -82,6 +88,17 @@ impl Making {
             namespace: &self.namespace,
         };
         let mut opened = stdio::open(&self.names, owner)?;
+        if !self.checkpoint.is_empty() {
+            let restoring = Restoring::new(self, spec, &mut opened);
+            return Ok(Made {
+                runtime,
+                container: None,
+                restoring: Some(restoring),
+                opened,
+                shares_pids,
+                sandbox,
+            });
+        }
         let mut request = CreateRequest::new(self.id.clone(), &self.bundle, spec);
         request.no_pivot = self.options.no_pivot_root;
         request.no_new_keyring = self.options.no_new_keyring;
@@ -103,8 +120,8 @@ impl Making {
         match events {
             Ok(events) => Ok(Made {
                 runtime,
-                container,
-                events,
+                container: Some((container, events)),
+                restoring: None,
                 opened,
                 shares_pids,
                 sandbox,
@@ -126,15 +143,6 @@ fn shares_pids(spec: &LoadedSpec) -> bool {
 
 impl Server {
     pub(crate) fn create(&mut self, caller: Caller, request: CreateTaskRequest) -> Outcome {
-        if !request.checkpoint.is_empty() {
-            return Err(Status::new(
-                Code::Unimplemented,
-                format!(
-                    "checkpoint: {:?}: restore is not supported yet",
-                    request.checkpoint
-                ),
-            ));
-        }
         let names = Names {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
@@ -150,6 +158,7 @@ impl Server {
             names,
             sandbox: false,
             netns: String::new(),
+            checkpoint: request.checkpoint.clone(),
         };
         self.make_task(making, move |server, made| {
             let result = made.map(|pid| {
@@ -193,7 +202,12 @@ impl Server {
 
     fn keep_task(&mut self, making: Making, made: Made) -> Result<u32, Status> {
         let mut init = Program::new(making.names);
-        init.pid = made.container.pid().unwrap_or(0).cast_unsigned();
+        let (container, events) = made.container.unzip();
+        init.pid = container
+            .as_ref()
+            .and_then(Container::pid)
+            .unwrap_or(0)
+            .cast_unsigned();
         init.io = self.adopt(made.opened);
         let pid = init.pid;
         let name = making.id.to_string();
@@ -201,8 +215,10 @@ impl Server {
             id: making.id,
             bundle: making.bundle,
             runtime: made.runtime,
-            container: made.container,
-            events: Some(made.events),
+            container,
+            restoring: made.restoring,
+            criu_work: making.options.criu_work_path,
+            events,
             token: 0,
             init,
             execs: std::collections::BTreeMap::new(),

@@ -25,9 +25,11 @@ impl Server {
         }
         match task.init.phase {
             Phase::Ended => self.delete_container(caller, &request.id),
+            // There is no process yet.
+            Phase::Created if task.restoring.is_some() => self.delete_container(caller, &request.id),
             // Nobody started it, or it is ending: the rest comes when it has.
             Phase::Created => {
-                let container = task.load()?;
+                let container = task.live()?;
                 container.kill(Signal::KILL, false)?;
                 task.deleter = Some(caller);
                 Ok(None)

@@ -85,12 +85,16 @@ impl Server {
         };
         task.events = None;
         let exit = Exit {
-            code: code.unwrap_or_else(|| code_of(task.container.wait())),
+            code: code.unwrap_or_else(|| {
+                task.container
+                    .as_ref()
+                    .map_or(UNKNOWN, |container| code_of(container.wait()))
+            }),
             at: super::create::now(),
         };
         task.held = Some(exit);
         if task.shares_pids
-            && let Ok(container) = task.load()
+            && let Ok(container) = task.live()
         {
             // Nothing else would end them; that there is nobody is fine.
             let _ = container.kill(Signal::KILL, true);

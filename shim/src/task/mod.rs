@@ -9,6 +9,7 @@ mod delete;
 mod exec;
 mod exit;
 mod query;
+mod restore;
 mod sandbox;
 mod start;
 
@@ -24,6 +25,8 @@ use crate::proto::types::Timestamp;
 use crate::server::Caller;
 use crate::stdio::{Input, Logger, Names};
 use crate::ttrpc::Status;
+
+pub(crate) use restore::Restoring;
 
 /// What a method gives: the answer, or None where it comes later.
 pub(crate) type Outcome = Result<Option<Vec<u8>>, Status>;
@@ -117,8 +120,13 @@ pub(crate) struct Task {
     pub(crate) id: ContainerId,
     pub(crate) bundle: PathBuf,
     pub(crate) runtime: Runtime,
-    /// Of the create call: for the library's descriptor of init. Other calls load the record anew.
-    pub(crate) container: Container,
+    /// Of the create call, with the library's descriptor of init. None until a container that comes from a checkpoint is
+    /// started.
+    pub(crate) container: Option<Container>,
+    /// How to make it then.
+    pub(crate) restoring: Option<Restoring>,
+    /// The directory of CRIU's log, where options name one.
+    pub(crate) criu_work: String,
     pub(crate) events: Option<Events>,
     pub(crate) token: Token,
     pub(crate) init: Program,
@@ -150,8 +158,15 @@ impl Task {
         })
     }
 
-    /// The container as it is recorded now.
-    pub(crate) fn load(&self) -> Result<Container, Status> {
-        Ok(self.runtime.container(&self.id)?)
+    /// The container, for calls that need what create knew: its init, its cgroup. Whatever else of it changes is loaded anew
+    /// in the threads.
+    pub(crate) fn live(&self) -> Result<&Container, Status> {
+        let missing = || {
+            Status::precondition(format!(
+                "task {:?} comes from a checkpoint and is not started",
+                self.id.as_str()
+            ))
+        };
+        self.container.as_ref().ok_or_else(missing)
     }
 }

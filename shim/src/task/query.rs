@@ -72,7 +72,7 @@ impl Server {
     pub(crate) fn pids(&mut self, request: &PidsRequest) -> Outcome {
         self.attend_events(&request.id);
         let task = self.task(&request.id)?;
-        let mut pids = task.load()?.processes()?;
+        let mut pids = task.live()?.processes()?;
         if pids.is_empty() && task.init.phase == Phase::Ended {
             // containerd drops a task without processes when it comes back, and with it how the task ended. Its init is
             // ours until it is deleted.
@@ -95,7 +95,7 @@ impl Server {
     }
 
     pub(crate) fn stats(&mut self, request: &StatsRequest) -> Outcome {
-        let stats = self.task(&request.id)?.load()?.stats()?;
+        let stats = self.task(&request.id)?.live()?.stats()?;
         answer(&StatsResponse {
             stats: Some(metrics::of(&stats)),
         })
@@ -133,7 +133,9 @@ impl Task {
             Phase::Ended => TaskStatus::Stopped,
             Phase::Created | Phase::Starting if !exec_id.is_empty() => TaskStatus::Created,
             Phase::Running if !exec_id.is_empty() => TaskStatus::Running,
-            Phase::Created | Phase::Starting | Phase::Running => match self.load()?.status()? {
+            // It comes from a checkpoint and is not there yet.
+            Phase::Created | Phase::Starting if self.container.is_none() => TaskStatus::Created,
+            Phase::Created | Phase::Starting | Phase::Running => match self.live()?.status()? {
                 ContainerStatus::Paused => TaskStatus::Paused,
                 _ if phase == Phase::Running => TaskStatus::Running,
                 _ => TaskStatus::Created,

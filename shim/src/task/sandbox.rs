@@ -20,7 +20,7 @@ use crate::proto::sandbox::{
     StopSandboxRequest, WaitSandboxRequest,
 };
 use crate::proto::task::WaitRequest;
-use crate::proto::types::{Metric, Platform};
+use crate::proto::types::{Metric, Mount, Platform};
 use crate::server::{Caller, Server, answer};
 use crate::stdio::Names;
 use crate::ttrpc::Status;
@@ -32,8 +32,7 @@ pub(super) fn configuration(bundle: &Path, netns: &str) -> Result<(LoadedSpec, S
     let given = has_config
         .then(|| LoadedSpec::from_bundle(bundle, "config.json"))
         .transpose()?;
-    let root = place::rootfs(bundle);
-    let filled = std::fs::read_dir(&root).is_ok_and(|mut entries| entries.next().is_some());
+    let filled = !is_empty(&place::rootfs(bundle));
     let sandbox = |held_by_init| Sandbox {
         created_at: now(),
         held_by_init,
@@ -41,6 +40,23 @@ pub(super) fn configuration(bundle: &Path, netns: &str) -> Result<(LoadedSpec, S
     match given {
         Some(given) if filled => Ok((given, sandbox(false))),
         given => Ok((holder(given.map(|given| given.spec), netns)?, sandbox(true))),
+    }
+}
+
+/// Whether there is nothing in a root, or no root.
+pub(super) fn is_empty(root: &Path) -> bool {
+    !std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// A root for a sandbox that has none.
+pub(super) fn empty_root() -> Mount {
+    Mount {
+        kind: "tmpfs".to_owned(),
+        source: "tmpfs".to_owned(),
+        target: String::new(),
+        options: ["nosuid", "noexec", "mode=755", "size=64k"]
+            .map(str::to_owned)
+            .to_vec(),
     }
 }
 
@@ -115,6 +131,7 @@ impl Server {
             names: Names::default(),
             sandbox: true,
             netns: request.netns_path,
+            checkpoint: String::new(),
         };
         self.make_task(making, move |server, made| {
             server.reply(caller, made.map(|_| CreateSandboxResponse {}.encode_to_vec()));
@@ -168,7 +185,7 @@ impl Server {
         if task.init.exit.is_some() {
             return Ok(Some(Vec::new()));
         }
-        task.load()?.kill(Signal::KILL, true)?;
+        task.live()?.kill(Signal::KILL, true)?;
         task.init.waiters.push(Waiter::End(caller));
         Ok(None)
     }
@@ -241,7 +258,7 @@ impl Server {
     }
 
     pub(crate) fn sandbox_metrics(&mut self, request: &SandboxMetricsRequest) -> Outcome {
-        let stats = self.sandbox(&request.sandbox_id)?.0.load()?.stats()?;
+        let stats = self.sandbox(&request.sandbox_id)?.0.live()?.stats()?;
         answer(&SandboxMetricsResponse {
             metrics: Some(Metric {
                 timestamp: Some(now()),

@@ -47,6 +47,9 @@ impl Server {
             )));
         }
         task.init.phase = Phase::Starting;
+        if let Some(restoring) = task.restoring.take() {
+            return self.begin_restore(id, restoring, tell);
+        }
         let (runtime, container_id) = (task.runtime.clone(), task.id.clone());
         let mut io = std::mem::take(&mut task.init.io);
         self.begin_input(&mut io);

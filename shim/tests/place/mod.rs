@@ -1,8 +1,9 @@
 //! What the tests stand on: a place on disk for shims, a client that speaks to them, and a containerd that only listens.
 #![allow(
+    dead_code,
     clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "a skip must be seen; what does not hold here fails the test"
+    reason = "each test binary uses a part; a skip must be seen; what does not hold here fails the test"
 )]
 
 use std::io::{Read as _, Write as _};

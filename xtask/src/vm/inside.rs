@@ -31,6 +31,16 @@ pub(super) struct Order {
     pub(super) tests: Vec<TestProgram>,
     /// Where `runtime`, `conformance` and `probe` are.
     pub(super) programs: PathBuf,
+    pub(super) extent: Extent,
+}
+
+/// How much of conformance is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it, with both cgroup drivers.
+    Full,
+    /// With the systemd driver only those chapters that are about what a driver does.
+    Brief,
 }
 
 /// One built program of tests.
@@ -50,7 +60,10 @@ impl Order {
             .iter()
             .map(|test| json!([test.name, test.path, test.folder]))
             .collect();
-        json!({"user": self.who == Who::User, "tests": tests, "programs": self.programs})
+        json!({
+            "user": self.who == Who::User, "tests": tests, "programs": self.programs,
+            "brief": self.extent == Extent::Brief,
+        })
     }
 
     fn from_json(text: &str) -> Result<Order, String> {
@@ -77,6 +90,11 @@ impl Order {
             },
             tests: tests.collect::<Result<_, String>>()?,
             programs: word(&value["programs"])?.into(),
+            extent: if value["brief"] == true {
+                Extent::Brief
+            } else {
+                Extent::Full
+            },
         })
     }
 }
@@ -93,7 +111,7 @@ pub(crate) fn run(order: &str) -> Result<bool, String> {
         program(&mut tally, test, scratch.path())?;
     }
     for driver in ["cgroupfs", "systemd"] {
-        conformance(&mut tally, &order.programs, driver, scratch.path())?;
+        conformance(&mut tally, &order, driver, scratch.path())?;
     }
     println!("{COUNT}{}", tally.to_json());
     Ok(tally.failed == 0)
@@ -134,19 +152,22 @@ fn program(tally: &mut Tally, test: &TestProgram, scratch: &Path) -> Result<(), 
     Ok(())
 }
 
-fn conformance(tally: &mut Tally, programs: &Path, driver: &str, scratch: &Path) -> Result<(), String> {
+fn conformance(tally: &mut Tally, order: &Order, driver: &str, scratch: &Path) -> Result<(), String> {
     let begin = Instant::now();
     let (output, report) = (scratch.join("output"), scratch.join("report"));
-    let mut command = Command::new(programs.join("conformance"));
+    let mut command = Command::new(order.programs.join("conformance"));
     command
         .arg("--runtime")
-        .arg(programs.join("runtime"))
+        .arg(order.programs.join("runtime"))
         // Debian 13 mounts /tmp without devices.
         .env("TMPDIR", "/var/tmp")
         .args(["--verbose", "--jobs", "2", "--time-limit", TEST_LIMIT, "--json"])
         .arg(&report);
     if driver == "systemd" {
         command.arg("--systemd-cgroup");
+        if order.extent == Extent::Brief {
+            command.args(["--chapter", "lifecycle", "--chapter", "cgroup"]);
+        }
     }
     let ended = until_end(&mut command, &output)?;
     let mut own = Tally::default();
@@ -217,6 +238,7 @@ mod tests {
                 folder: "/w/a".into(),
             }],
             programs: "/t".into(),
+            extent: Extent::Brief,
         };
         assert_eq!(Order::from_json(&order.to_json().to_string()).unwrap(), order);
         assert!(Order::from_json("{}").is_err());

@@ -63,7 +63,7 @@ impl Suite {
 
 /// The cgroup hierarchies of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
+enum Layout {
     /// Version 2 alone.
     Unified,
     /// The controllers in hierarchies of version 1, systemd's names in version 2.
@@ -79,7 +79,7 @@ impl Layout {
         }
     }
 
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Layout::Unified => "v2",
             Layout::Hybrid => "hybrid",
@@ -89,7 +89,7 @@ impl Layout {
 
 /// Who runs in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
+enum Who {
     /// root, in a service of the system.
     Root,
     /// The user `tester`, in a service of its own manager.
@@ -97,7 +97,7 @@ pub(crate) enum Who {
 }
 
 impl Who {
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Who::Root => "root",
             Who::User => "user",

@@ -2,7 +2,7 @@
 //!
 //! Lives here: the host's half (`inside` is the other). Must not live here: how a guest is made or run.
 
-use super::inside::{COUNT, Order, TestProgram, WORD};
+use super::inside::{COUNT, Extent, Order, TestProgram, WORD};
 use super::job::{End, Job, Share};
 use super::{Layout, Trouble, Who};
 use crate::steps;
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// For all tests of one user; a quiet machine with two processors takes about a fifth of it.
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
+/// The same for the brief extent.
+const BRIEF_TIME_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// Programs that ask nothing of a kernel: the guest would only be slower.
 const PURE: [&str; 5] = [
     "golden_plans",
@@ -48,20 +50,37 @@ pub(super) fn alone(layout: Layout, who: Who, limit: Option<Duration>) -> Result
     } else {
         &[Who::Root, Who::User]
     };
-    all(&mut tally, layout, users, limit).map_err(|trouble| trouble.to_string())?;
+    all(
+        &mut tally,
+        layout,
+        users,
+        Extent::Full,
+        limit.unwrap_or(TIME_LIMIT),
+    )
+    .map_err(|trouble| trouble.to_string())?;
     crate::checks::summary(&tally);
     Ok(tally.failed == 0)
+}
+
+/// The brief extent for both users with cgroup v2, as a part of all checks.
+///
+/// # Errors
+/// As [`all`].
+pub(crate) fn brief(tally: &mut Tally) -> Result<(), Trouble> {
+    let users = [Who::Root, Who::User];
+    all(tally, Layout::Unified, &users, Extent::Brief, BRIEF_TIME_LIMIT)
 }
 
 /// Builds, and runs the tests of these users; the results go to `tally`.
 ///
 /// # Errors
 /// There is no guest, or the tests cannot be built. A guest that breaks off is a failure in the tally.
-pub(crate) fn all(
+fn all(
     tally: &mut Tally,
     layout: Layout,
     users: &[Who],
-    limit: Option<Duration>,
+    extent: Extent,
+    limit: Duration,
 ) -> Result<(), Trouble> {
     let tests = built()?;
     for who in users {
@@ -78,9 +97,10 @@ pub(crate) fn all(
             who: *who,
             tests: tests.cloned().collect(),
             programs: programs("debug").map_err(Trouble::Broken)?,
+            extent,
         };
         let mut own = Tally::default();
-        match one(&mut own, &order, layout, limit.unwrap_or(TIME_LIMIT)) {
+        match one(&mut own, &order, layout, limit) {
             Ok(()) => {}
             Err(Trouble::Broken(why)) => {
                 println!("{why}");

@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// sd_booted(3).
 const BOOTED: &str = "/run/systemd/system";
 
+/// For systemd to execute itself anew; a bus where it is not to be found for longer has none.
+const RESTART: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a systemd that executes itself anew, which takes it a tenth of a second and more.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -94,11 +96,20 @@ impl Manager {
 
     /// Calls a method; again over a new connection where systemd went away with the old one.
     fn call(&mut self, call: Message) -> Result<Message, Failure> {
+        let patience = (Instant::now() + RESTART).min(self.deadline);
         loop {
-            match self.connection.call(call.clone(), self.deadline) {
-                Err(failure) if failure.is_restart() => self.reconnect().map_err(Failure::Broken)?,
+            let failure = match self.connection.call(call.clone(), self.deadline) {
+                Err(failure) if failure.is_restart() => failure,
                 other => return other,
+            };
+            let until = match failure {
+                Failure::Broken(_) => self.deadline,
+                Failure::Refused { .. } => patience,
+            };
+            if Instant::now() >= until {
+                return Err(failure);
             }
+            self.reconnect().map_err(Failure::Broken)?;
         }
     }
 
@@ -401,7 +412,9 @@ fn not_started(failure: Failure, scope: &Scope) -> Error {
     let exists = matches!(&failure, Failure::Refused { name, .. } if name.ends_with(".UnitExists"));
     let error = failure.into_error(&call);
     if exists {
+        // The words are those for a cgroup that is in use, with either driver: engines and tests of runc look for them.
         return error
+            .context("container's cgroup is not empty")
             .with_kind(ErrorKind::AlreadyExists)
             .with_hint("another container uses this linux.cgroupsPath");
     }
