@@ -11,13 +11,15 @@ use std::process::{Command, Stdio};
 /// Seconds for each target without an option.
 const SECONDS: u32 = 60;
 
-/// What libFuzzer needs in the code under test: counters of edges, the places of functions, operands of comparisons.
-const FLAGS: [&str; 5] = [
+/// What libFuzzer needs in the code under test: counters of edges, the places of functions, operands of comparisons. In
+/// sixteen units whatever the profile says: counters make code large, and one unit would take minutes.
+const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Ccodegen-units=16",
 ];
 
 #[derive(Debug, PartialEq, Eq)]
