@@ -14,6 +14,9 @@ pub mod doctor;
 pub mod error;
 pub mod facts;
 pub mod features;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gpu;
 mod id;
 mod id_mapped;

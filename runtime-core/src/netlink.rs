@@ -24,6 +24,15 @@ const DATAGRAM: usize = 64 << 10;
 /// How often a list is asked for again when it changed while it was read.
 const LISTINGS: usize = 32;
 
+/// Reads any bytes as an answer of the kernel, down to its last attribute.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_all(bytes: &[u8]) {
+    for message in message::messages(bytes).unwrap_or_default() {
+        let _ = message::outcome(&message);
+        let _ = message::kept_address(message.body, 1);
+    }
+}
+
 /// A socket for links and addresses of one network namespace.
 #[derive(Debug)]
 pub(crate) struct Links {

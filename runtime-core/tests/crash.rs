@@ -250,3 +250,35 @@ fn a_damaged_record_and_one_of_another_version() {
         assert!(!place.state().join("victim").exists());
     }
 }
+
+/// Found by the crash matrix (EIO): delete with force took a record that it could not read for a damaged one, and
+/// forgot a container that lived on.
+#[test]
+fn a_record_that_cannot_be_read_is_not_forgotten() {
+    let Some(place) = sandbox("a_record_that_cannot_be_read_is_not_forgotten") else {
+        return;
+    };
+    let config = place.config("victim", &["/bin/sleep", "1000"]);
+    let child = victim_begins(&place, &config);
+    eventually("the container", || {
+        place
+            .runtime()
+            .container(&id())
+            .is_ok_and(|container| container.status().unwrap() == Status::Created)
+    });
+    kill(child);
+    let record = place.state().join("victim/state.json");
+    let kept = place.state().join("victim/kept");
+    // Reading a directory fails (EISDIR), as a bad disk would (EIO).
+    std::fs::rename(&record, &kept).unwrap();
+    std::fs::create_dir(&record).unwrap();
+    assert_eq!(
+        place.runtime().delete(&id(), true).unwrap_err().kind(),
+        ErrorKind::System
+    );
+    std::fs::remove_dir(&record).unwrap();
+    std::fs::rename(&kept, &record).unwrap();
+    let found = place.runtime().container(&id()).unwrap();
+    assert_eq!(found.status().unwrap(), Status::Created);
+    clean_up_and_check(&place, &marker(&place));
+}

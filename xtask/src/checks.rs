@@ -53,6 +53,7 @@ pub(crate) fn run(extent: Extent) -> Outcome {
     }
     tests(&mut tally);
     if extent == Extent::Full {
+        corpora(&mut tally);
         package::in_debian(&mut tally);
         conformance(&mut tally);
         gpu_conformance(&mut tally);
@@ -136,6 +137,24 @@ fn tests(tally: &mut Tally) {
     match follow(&mut command) {
         Ok(counted) => tally.add(counted),
         Err(error) => tally.fail(format!("tests: {error}")),
+    }
+}
+
+/// What fuzzing found once, and the seeds: through every fuzz target, without an engine.
+fn corpora(tally: &mut Tally) {
+    steps::heading("corpora of the fuzz targets");
+    let arguments = [
+        "test",
+        "--locked",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--target-dir",
+    ];
+    let mut command = cargo(&arguments);
+    command.args(["target/fuzz", "--", "--show-output"]);
+    match follow(&mut command) {
+        Ok(counted) => tally.add(counted),
+        Err(error) => tally.fail(format!("corpora: {error}")),
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`compare`]: time and memory beside other runtimes.
 //! - [`package`]: what people get who do not build it themselves.
 //! - [`soak`]: thousands of containers, and what is left of them.
+//! - [`fuzz`]: the fuzz targets, for a bounded time.
 //! - [`vm`]: a guest with systemd and cgroup v2, for the tests that this host cannot run.
 
 #![allow(
@@ -22,6 +23,7 @@ mod compare;
 mod demo;
 #[cfg(test)]
 mod documents;
+mod fuzz;
 mod host;
 mod install;
 mod licences;
@@ -54,6 +56,9 @@ usage: cargo xtask COMMAND
                              the first and the last
     --systemd-cgroup         with the systemd cgroup driver
     --runtime PATH           the runtime to try instead of this workspace's release build
+  fuzz [--seconds N] [TARGET]
+                             the fuzz targets of the folder fuzz under libFuzzer, N seconds each (default 60), or one;
+                             fails when anything is found, which then lies in target/fuzz/findings
   package [--output DIR]     a release build as Debian package and tarball, with a bill of materials (CycloneDX) and their
                              SHA-256 sums, in target/package or DIR
   package check [PART...]    whether others can use them: crates (runtime-core builds alone as published), install (cargo
@@ -87,6 +92,7 @@ fn main() -> ExitCode {
         ["test", "--quick"] => checks::run(checks::Extent::Quick),
         ["bench", options @ ..] => compare::run(options),
         ["soak", options @ ..] => soak::run(options),
+        ["fuzz", options @ ..] => fuzz::run(options),
         ["package", options @ ..] => package::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         ["install", options @ ..] => install::run(options),

@@ -20,6 +20,8 @@ use rustix::net::{
 
 pub(crate) use common::{Place, options, program};
 pub(crate) use message::{Features, Kind, Options, Response};
+#[cfg(feature = "fuzzing")]
+pub(crate) use mounts::mount_points;
 pub(crate) use mounts::{MASK, cgroup_roots, external_mounts, resolved};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -74,7 +74,7 @@ pub(crate) fn resolved(rootfs: &Path, target: &Path) -> Option<PathBuf> {
 }
 
 /// The mount points of a mountinfo table by the ids of the mounts (proc_pid_mountinfo(5)).
-fn mount_points(table: &[u8]) -> HashMap<u64, PathBuf> {
+pub(crate) fn mount_points(table: &[u8]) -> HashMap<u64, PathBuf> {
     let lines = table.split(|byte| *byte == b'\n');
     lines
         .filter_map(|line| {

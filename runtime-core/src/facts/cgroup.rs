@@ -226,6 +226,11 @@ fn cgroup_mount(line: &[u8], mount_point: PathBuf, own: &[(String, PathBuf)]) ->
     let separator = line.windows(3).position(|window| window == b" - ")?;
     let mut left = line[..separator].split(|byte| *byte == b' ').skip(3);
     let root = unescape(left.next()?);
+    // The kernel writes paths from a root. Anything else would count from the working directory, or make a path that
+    // replaces the mount point instead of going on behind it.
+    if !root.is_absolute() || !mount_point.is_absolute() {
+        return None;
+    }
     let mount_options = left.nth(1)?;
     let mut right = line[separator + 3..].split(|byte| *byte == b' ');
     let unified = match right.next()? {

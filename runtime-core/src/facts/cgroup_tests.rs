@@ -53,6 +53,26 @@ pub(crate) fn hybrid() -> CgroupFacts {
     parse(HYBRID_MOUNTS, HYBRID_OWN)
 }
 
+/// Found by fuzzing: a root that was empty made the path of every cgroup an absolute one beside the hierarchy.
+#[test]
+fn a_line_without_absolute_paths_is_no_hierarchy() {
+    for (root, place) in [
+        ("", "/sys/fs/cgroup"),
+        ("root", "/sys/fs/cgroup"),
+        ("/", "cgroup"),
+        ("/", ""),
+    ] {
+        let line = format!("30 24 0:26 {root} {place} rw - cgroup2 cgroup2 rw\n");
+        assert_eq!(parse(&line, "0::/\n").hierarchies, [], "{line}");
+    }
+    assert_eq!(
+        parse("30 24 0:26 / /cg rw - cgroup2 cgroup2 rw\n", "0::/\n")
+            .hierarchies
+            .len(),
+        1
+    );
+}
+
 #[test]
 fn a_unified_host() {
     let facts = v2();

@@ -13,6 +13,8 @@ pub mod cdi;
 mod config;
 pub mod driver;
 mod elf;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod hooks;
 pub(crate) mod image;
 mod inject;

@@ -94,13 +94,17 @@ impl Runtime {
         )?;
 
         let dir = StateDir::create(self.root(), &request.id)?;
-        let _lock = dir.lock().map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::new(
-                ErrorKind::System,
-                "the container was deleted by force while it was created",
-            ),
-            _ => error,
-        })?;
+        let _lock = match dir.lock() {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let message = "the container was deleted by force while it was created";
+                return Err(Error::new(ErrorKind::System, message));
+            }
+            Err(error) => {
+                dir.remove_empty();
+                return Err(error);
+            }
+        };
         let record = match record_of(&request, rootfs, &plan) {
             Ok(record) => Record {
                 stdio,

@@ -51,7 +51,8 @@ impl Runtime {
                 return Err(not_found().with_hint("delete --force removes what a killed create left"));
             }
             Ok(record) => record,
-            Err(_) if force => None,
+            // Damaged for good. One that cannot be read now (EIO, EMFILE, ENOMEM) is no reason to forget what it lists.
+            Err(error) if force && error.kind() == ErrorKind::State => None,
             Err(error) => return Err(error),
         };
         if let (Some(record), false) = (&record, force) {

@@ -106,8 +106,13 @@ impl StateDir {
             other => other,
         };
         match made {
-            Ok(()) => Self::open(root, id.as_str())?
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, "container does not exist")),
+            Ok(()) => {
+                let opened = Self::open(root, id.as_str());
+                if opened.is_err() {
+                    let _ = rustix::fs::rmdir(&path);
+                }
+                opened?.ok_or_else(|| Error::new(ErrorKind::NotFound, "container does not exist"))
+            }
             Err(Errno::EXIST) => Err(Error::new(
                 ErrorKind::AlreadyExists,
                 format!("container with given ID already exists: {id}"),
@@ -252,17 +257,7 @@ impl StateDir {
             )
             .with_hint("delete --force removes the container")
         };
-        let version = serde_json::from_slice::<Version>(&bytes)
-            .map_err(|error| broken(error.to_string()))?
-            .version;
-        if version != VERSION {
-            return Err(broken(format!(
-                "version {version} of the record, this runtime reads version {VERSION}"
-            )));
-        }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| broken(error.to_string()))
+        Record::parse(&bytes).map(Some).map_err(broken)
     }
 
     /// Removes a file of the directory; a missing one is fine.
@@ -271,6 +266,12 @@ impl StateDir {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Error::os(format!("unlink({:?})", self.path.join(name)), errno)),
         }
+    }
+
+    /// Takes back a directory that was just made, where there is no descriptor or memory left to do more: one that holds
+    /// anything by now stays.
+    pub(crate) fn remove_empty(&self) {
+        let _ = rustix::fs::rmdir(&self.path);
     }
 
     /// Removes the directory with all that is in it. Only under the lock: the path must still mean this directory.
@@ -321,6 +322,18 @@ fn make_root(root: &Path) -> Result<()> {
 }
 
 impl Record {
+    /// The record in these bytes; else why they are none.
+    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        let text = |error: serde_json::Error| error.to_string();
+        let Version { version } = serde_json::from_slice(bytes).map_err(text)?;
+        if version != VERSION {
+            return Err(format!(
+                "version {version} of the record, this runtime reads version {VERSION}"
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(text)
+    }
+
     /// A resctrl group that a closID names stays when the container goes, although it was made for it: but not where the
     /// container was never made.
     pub(crate) fn leave_shared_groups(&mut self) {
