@@ -6,6 +6,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -105,9 +106,17 @@ impl Place {
     }
 
     /// A property of the container's unit as systemctl shows it.
+    /// Asked again while systemd does not answer: another test has it restart itself meanwhile.
     fn property(&self, name: &str) -> String {
-        let output = systemctl(&["show", "--value", "--property", name, &self.unit()]);
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let output = systemctl(&["show", "--value", "--property", name, &self.unit()]);
+            if output.status.success() {
+                return String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            }
+            assert!(Instant::now() < deadline, "systemctl show: {}", err(&output));
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// The cgroup that a process of the container is in.

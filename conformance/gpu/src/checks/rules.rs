@@ -97,7 +97,9 @@ pub(super) fn update(world: &World) -> Verdict {
             }
             steps.push(words.join(" "));
         }
-        bad(world.call(&["checkpoint", &bundle.id])?, &[])?;
+        // Refused whatever CRIU can do: images have no place there.
+        let refused = ["checkpoint", "--image-path", "/dev/null/images", &bundle.id];
+        bad(world.call(&refused)?, &[])?;
         same("after a refused checkpoint", &opened(world, &bundle)?, ONE)?;
         gone(world, &bundle)?;
         Ok(format!(
