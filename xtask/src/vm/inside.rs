@@ -17,7 +17,7 @@ pub(crate) const WORD: &str = "vm-inside";
 /// Before the count, in the last line.
 pub(super) const COUNT: &str = "COUNT ";
 /// For one program with all its tests; a hundred times what the slowest takes outside.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(900);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(300);
 /// For one test of the conformance suite, in seconds; ten times what it gives outside.
 const TEST_LIMIT: &str = "150";
 
