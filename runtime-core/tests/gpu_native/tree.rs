@@ -98,7 +98,12 @@ fn verification_runs_both_and_tells_them_apart() {
         return;
     };
     let lazy = place.sandbox.dir().join("nvidia-cdi-hook");
-    fs::write(&lazy, "#!/bin/sh\nln -sf other /proc/self/cwd/tmp/link\n").unwrap();
+    let rootfs = place.sandbox.rootfs();
+    fs::write(
+        &lazy,
+        format!("#!/bin/sh\nln -sf other {}/tmp/link\n", rootfs.display()),
+    )
+    .unwrap();
     fs::set_permissions(&lazy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut config = place.config(&["/bin/payload"]);
     let hook = |path: &Path, target: &str| {

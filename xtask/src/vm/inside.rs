@@ -18,6 +18,27 @@ pub(crate) const WORD: &str = "vm-inside";
 pub(super) const COUNT: &str = "COUNT ";
 /// For one program with all its tests; a hundred times what the slowest takes outside.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(300);
+/// For the conformance suite with one driver.
+const SUITE_LIMIT: Duration = Duration::from_secs(1200);
+/// Runs of one race: each takes seconds here.
+const RACE_RUNS: &str = "5";
+/// What the brief extent leaves of the suite: attacks are replayed on the host itself, and of the second driver only what
+/// it changes is of interest.
+const BRIEF: [(&str, &[&str]); 2] = [
+    (
+        "cgroupfs",
+        &[
+            "lifecycle",
+            "namespace",
+            "mount",
+            "process",
+            "hook",
+            "cgroup",
+            "error",
+        ],
+    ),
+    ("systemd", &["lifecycle", "cgroup"]),
+];
 /// For one test of the conformance suite, in seconds; ten times what it gives outside.
 const TEST_LIMIT: &str = "150";
 
@@ -128,7 +149,7 @@ fn program(tally: &mut Tally, test: &TestProgram, scratch: &Path) -> Result<(), 
         // Debian 13 mounts /tmp without devices, and tests make some there.
         .env("TMPDIR", "/var/tmp")
         .env("CARGO_MANIFEST_DIR", &test.folder);
-    let ended = until_end(&mut command, &output)?;
+    let ended = until_end(&mut command, &output, PROGRAM_LIMIT)?;
     let text = String::from_utf8_lossy(&std::fs::read(&output).unwrap_or_default()).into_owned();
     let mut own = Tally::default();
     text.lines().for_each(|line| own.libtest_line(line));
@@ -161,15 +182,19 @@ fn conformance(tally: &mut Tally, order: &Order, driver: &str, scratch: &Path) -
         .arg(order.programs.join("runtime"))
         // Debian 13 mounts /tmp without devices.
         .env("TMPDIR", "/var/tmp")
-        .args(["--verbose", "--jobs", "2", "--time-limit", TEST_LIMIT, "--json"])
+        .args(["--verbose", "--jobs", "2", "--time-limit", TEST_LIMIT])
+        .args(["--race-runs", RACE_RUNS, "--json"])
         .arg(&report);
     if driver == "systemd" {
         command.arg("--systemd-cgroup");
-        if order.extent == Extent::Brief {
-            command.args(["--chapter", "lifecycle", "--chapter", "cgroup"]);
-        }
     }
-    let ended = until_end(&mut command, &output)?;
+    let brief = BRIEF
+        .iter()
+        .filter(|(of, _)| order.extent == Extent::Brief && *of == driver);
+    for chapter in brief.flat_map(|(_, chapters)| *chapters) {
+        command.args(["--chapter", *chapter]);
+    }
+    let ended = until_end(&mut command, &output, SUITE_LIMIT)?;
     let mut own = Tally::default();
     let read = std::fs::read(&report)
         .map_err(|error| format!("no report: {error}"))
@@ -200,7 +225,7 @@ fn conformance(tally: &mut Tally, order: &Order, driver: &str, scratch: &Path) -
 }
 
 /// Runs a command to its end with its output in a file; the inner error says how it did not end well.
-fn until_end(command: &mut Command, output: &Path) -> Result<Result<(), String>, String> {
+fn until_end(command: &mut Command, output: &Path, limit: Duration) -> Result<Result<(), String>, String> {
     let file = File::create(output).map_err(|error| format!("{}: {error}", output.display()))?;
     let errors = file.try_clone().map_err(|error| error.to_string())?;
     let mut child = command
@@ -209,7 +234,7 @@ fn until_end(command: &mut Command, output: &Path) -> Result<Result<(), String>,
         .stderr(errors)
         .spawn()
         .map_err(|error| format!("{}: {error}", crate::steps::show(command)))?;
-    let deadline = Instant::now() + PROGRAM_LIMIT;
+    let deadline = Instant::now() + limit;
     loop {
         match child.try_wait().map_err(|error| error.to_string())? {
             Some(status) if status.success() => return Ok(Ok(())),
@@ -217,7 +242,7 @@ fn until_end(command: &mut Command, output: &Path) -> Result<Result<(), String>,
             None if Instant::now() > deadline => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Ok(Err(format!("not at its end after {} s", PROGRAM_LIMIT.as_secs())));
+                return Ok(Err(format!("not at its end after {} s", limit.as_secs())));
             }
             None => std::thread::sleep(Duration::from_millis(20)),
         }
@@ -248,8 +273,16 @@ mod tests {
     fn what_does_not_end_well_says_how() {
         let scratch = crate::workspace::Scratch::new("xtask-inside").unwrap();
         let output = scratch.join("output");
-        assert_eq!(until_end(&mut Command::new("true"), &output), Ok(Ok(())));
-        let ended = until_end(Command::new("sh").args(["-c", "echo x; exit 3"]), &output).unwrap();
+        assert_eq!(
+            until_end(&mut Command::new("true"), &output, PROGRAM_LIMIT),
+            Ok(Ok(()))
+        );
+        let ended = until_end(
+            Command::new("sh").args(["-c", "echo x; exit 3"]),
+            &output,
+            PROGRAM_LIMIT,
+        )
+        .unwrap();
         assert!(ended.unwrap_err().contains('3'));
         assert_eq!(std::fs::read_to_string(&output).unwrap(), "x\n");
     }
