@@ -125,13 +125,10 @@ fn killed_while_a_hook_runs() {
     }
 }
 
-#[test]
-fn killed_after_create_the_container_is_created() {
-    let Some(place) = sandbox("killed_after_create_the_container_is_created") else {
-        return;
-    };
+/// The victim has made a container, and is gone.
+fn killed_once_created(place: &Sandbox) {
     let config = place.config("victim", &["/bin/sleep", "1000"]);
-    let child = victim_begins(&place, &config);
+    let child = victim_begins(place, &config);
     eventually("the container", || {
         place
             .runtime()
@@ -139,6 +136,14 @@ fn killed_after_create_the_container_is_created() {
             .is_ok_and(|container| container.status().unwrap() == Status::Created)
     });
     kill(child);
+}
+
+#[test]
+fn killed_after_create_the_container_is_created() {
+    let Some(place) = sandbox("killed_after_create_the_container_is_created") else {
+        return;
+    };
+    killed_once_created(&place);
     let mut container = place.runtime().container(&id()).unwrap();
     assert_eq!(container.status().unwrap(), Status::Created);
     container.start().unwrap();
@@ -258,15 +263,7 @@ fn a_record_that_cannot_be_read_is_not_forgotten() {
     let Some(place) = sandbox("a_record_that_cannot_be_read_is_not_forgotten") else {
         return;
     };
-    let config = place.config("victim", &["/bin/sleep", "1000"]);
-    let child = victim_begins(&place, &config);
-    eventually("the container", || {
-        place
-            .runtime()
-            .container(&id())
-            .is_ok_and(|container| container.status().unwrap() == Status::Created)
-    });
-    kill(child);
+    killed_once_created(&place);
     let record = place.state().join("victim/state.json");
     let kept = place.state().join("victim/kept");
     // Reading a directory fails (EISDIR), as a bad disk would (EIO).

@@ -80,6 +80,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         None => known,
     };
     host::install(&host::Need::ALL)?;
+    host::install(&host::Need::FUZZ)?;
     let place = workspace::root().join("target/fuzz");
     let program = build(&place)?;
     let mut lines = Vec::new();

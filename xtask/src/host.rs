@@ -26,11 +26,16 @@ pub(crate) enum Need {
     Bootstrap,
     /// `mke2fs`, which packs it.
     Ext4,
+    /// A C++ compiler: libFuzzer is written in it.
+    Cxx,
 }
 
 impl Need {
     /// Of the test bed alone, beside what every Debian has.
     pub(crate) const VM: [Need; 2] = [Need::Bootstrap, Need::Ext4];
+
+    /// What fuzzing takes beside [`Need::ALL`].
+    pub(crate) const FUZZ: [Need; 1] = [Need::Cxx];
 
     /// What building takes.
     pub(crate) const BUILD: [Need; 3] = [Need::Linker, Need::CLibrary, Need::Seccomp];
@@ -56,6 +61,7 @@ impl Need {
             Need::IdMaps => "uidmap",
             Need::Bootstrap => "mmdebstrap",
             Need::Ext4 => "e2fsprogs",
+            Need::Cxx => "g++",
         }
     }
 
@@ -80,6 +86,7 @@ impl Need {
             Need::IdMaps => vec!["/usr/bin/newuidmap".into()],
             Need::Bootstrap => vec!["/usr/bin/mmdebstrap".into()],
             Need::Ext4 => vec!["/usr/sbin/mke2fs".into(), "/sbin/mke2fs".into()],
+            Need::Cxx => vec!["/usr/bin/c++".into(), "/usr/local/bin/c++".into()],
             Need::Ip => ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"]
                 .map(String::from)
                 .to_vec(),
