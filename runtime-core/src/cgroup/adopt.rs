@@ -6,7 +6,7 @@
 use std::os::fd::AsFd;
 
 use super::dir;
-use super::fs::{Cgroup, Group, belongs, may_lack};
+use super::fs::{Cgroup, Group, has_v1, wanted};
 use super::limits::Write;
 use super::path::{CgroupPaths, Directory};
 use super::systemd::Scope;
@@ -27,15 +27,8 @@ impl Cgroup {
             scope: Some(scope),
             made: Vec::new(),
         };
-        let beside_v1 = paths
-            .directories
-            .iter()
-            .any(|directory| directory.kind == HierarchyKind::V1);
-        for directory in &paths.directories {
-            let needed: Vec<&Write> = writes.iter().filter(|write| belongs(write, directory)).collect();
-            if directory.read_only && needed.is_empty() && may_lack(directory, beside_v1, false) {
-                continue;
-            }
+        let beside_v1 = has_v1(paths);
+        for (directory, needed) in wanted(paths, writes, false) {
             let result = match directory.kind {
                 HierarchyKind::V1 => cgroup.accompany(directory, &needed, pid),
                 HierarchyKind::Unified | HierarchyKind::Named => {

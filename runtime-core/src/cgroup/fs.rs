@@ -116,15 +116,8 @@ impl Cgroup {
             scope: None,
             made: Vec::new(),
         };
-        let beside_v1 = paths
-            .directories
-            .iter()
-            .any(|directory| directory.kind == HierarchyKind::V1);
-        for directory in &paths.directories {
-            let needed: Vec<&Write> = writes.iter().filter(|write| belongs(write, directory)).collect();
-            if directory.read_only && needed.is_empty() && may_lack(directory, beside_v1, rootless) {
-                continue;
-            }
+        let beside_v1 = has_v1(paths);
+        for (directory, needed) in wanted(paths, writes, rootless) {
             let made_before = cgroup.made.len();
             match cgroup.add(directory, &needed, beside_v1) {
                 Ok(()) => {}
@@ -302,6 +295,29 @@ impl Group {
     }
 }
 
+/// Whether hierarchies of version 1 are among them.
+pub(super) fn has_v1(paths: &CgroupPaths) -> bool {
+    paths
+        .directories
+        .iter()
+        .any(|directory| directory.kind == HierarchyKind::V1)
+}
+
+/// The directories that a container is to have, each with what will be written there: without those that nobody may write
+/// to and that it can do without.
+pub(super) fn wanted<'a>(
+    paths: &'a CgroupPaths,
+    writes: &'a [Write],
+    rootless: bool,
+) -> impl Iterator<Item = (&'a Directory, Vec<&'a Write>)> {
+    let beside_v1 = has_v1(paths);
+    paths.directories.iter().filter_map(move |directory| {
+        let needed: Vec<&Write> = writes.iter().filter(|write| belongs(write, directory)).collect();
+        let left_out = directory.read_only && needed.is_empty() && may_lack(directory, beside_v1, rootless);
+        (!left_out).then_some((directory, needed))
+    })
+}
+
 /// A write goes into this directory.
 pub(super) fn belongs(write: &Write, directory: &Directory) -> bool {
     match write.version {
@@ -313,7 +329,7 @@ pub(super) fn belongs(write: &Write, directory: &Directory) -> bool {
 }
 
 /// A container can do without this hierarchy. Without the one for devices it could open any device.
-pub(super) fn may_lack(directory: &Directory, beside_v1: bool, rootless: bool) -> bool {
+fn may_lack(directory: &Directory, beside_v1: bool, rootless: bool) -> bool {
     match directory.kind {
         HierarchyKind::Unified => beside_v1 || rootless,
         HierarchyKind::Named => true,
