@@ -13,7 +13,17 @@ fn git(arguments: &[&str]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// See `hot.ld`. Only where functions are as large as in the measured build: without optimisation the list is another one.
+fn order_code() {
+    println!("cargo::rerun-if-changed=hot.ld");
+    if std::env::var("PROFILE").as_deref() == Ok("release") {
+        let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/hot.ld");
+    }
+}
+
 fn main() {
+    order_code();
     println!("cargo::rerun-if-env-changed=RUNTIME_COMMIT");
     println!("cargo::rerun-if-changed=build.rs");
     if let Some(log) = git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"]) {

@@ -559,3 +559,35 @@ fn info_tells_all_and_doctor_what_is_wrong() {
     assert_eq!(runtime(&["doctor"]).status.code(), Some(i32::from(fatal)));
     assert_eq!(runtime(&["info", "-f", "text"]).status.code(), Some(0));
 }
+
+/// Whoever starts us may have closed the standard descriptors; a file that is opened then must not become one of them.
+#[test]
+fn closed_standard_descriptors_are_filled() {
+    let scratch = Scratch::new("closed");
+    let log = scratch.0.join("log");
+    let status = Command::new("/bin/sh")
+        .args(["-c", r#"exec "$0" --log "$1" --root "$2" state nope <&- >&- 2>&-"#])
+        .arg(env!("CARGO_BIN_EXE_runtime"))
+        .arg(&log)
+        .arg(&scratch.0)
+        .status()
+        .expect("a shell starts");
+    assert_eq!(status.code(), Some(1));
+    let text = std::fs::read_to_string(&log).expect("the log is written");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("container does not exist"), "{text}");
+}
+
+/// A reader that goes away is no reason to die by a signal.
+#[test]
+fn a_broken_pipe_is_an_error_and_no_signal() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_runtime"))
+        .arg("--help")
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .status()
+        .expect("the program starts");
+    assert!(status.code().is_some(), "{status}");
+}

@@ -28,6 +28,8 @@ pub(crate) enum Need {
     Ext4,
     /// A C++ compiler: libFuzzer is written in it.
     Cxx,
+    /// `perf`, which samples what runs.
+    Perf,
 }
 
 impl Need {
@@ -36,6 +38,9 @@ impl Need {
 
     /// What fuzzing takes beside [`Need::ALL`].
     pub(crate) const FUZZ: [Need; 1] = [Need::Cxx];
+
+    /// What `hot` takes beside [`Need::ALL`].
+    pub(crate) const HOT: [Need; 1] = [Need::Perf];
 
     /// What building takes.
     pub(crate) const BUILD: [Need; 3] = [Need::Linker, Need::CLibrary, Need::Seccomp];
@@ -62,6 +67,7 @@ impl Need {
             Need::Bootstrap => "mmdebstrap",
             Need::Ext4 => "e2fsprogs",
             Need::Cxx => "g++",
+            Need::Perf => "linux-perf",
         }
     }
 
@@ -87,6 +93,7 @@ impl Need {
             Need::Bootstrap => vec!["/usr/bin/mmdebstrap".into()],
             Need::Ext4 => vec!["/usr/sbin/mke2fs".into(), "/sbin/mke2fs".into()],
             Need::Cxx => vec!["/usr/bin/c++".into(), "/usr/local/bin/c++".into()],
+            Need::Perf => vec!["/usr/bin/perf".into(), "/usr/local/bin/perf".into()],
             Need::Ip => ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"]
                 .map(String::from)
                 .to_vec(),

@@ -9,6 +9,7 @@
 //! - [`package`]: what people get who do not build it themselves.
 //! - [`soak`]: thousands of containers, and what is left of them.
 //! - [`fuzz`]: the fuzz targets, for a bounded time.
+//! - [`hot`]: which code belongs side by side in the binary.
 //! - [`vm`]: a guest with systemd and cgroup v2, for the tests that this host cannot run.
 
 #![allow(
@@ -25,6 +26,7 @@ mod demo;
 mod documents;
 mod fuzz;
 mod host;
+mod hot;
 mod install;
 mod licences;
 mod package;
@@ -59,6 +61,8 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [TARGET]
                              the fuzz targets of the folder fuzz under libFuzzer, N seconds each (default 60), or one;
                              fails when anything is found, which then lies in target/fuzz/findings
+  hot                        samples a container's usual life and writes runtime-cli/hot.ld, which tells the linker what code
+                             to put side by side; now and then, not with every change
   package [--output DIR]     a release build as Debian package and tarball, with a bill of materials (CycloneDX) and their
                              SHA-256 sums, in target/package or DIR
   package check [PART...]    whether others can use them: crates (runtime-core builds alone as published), install (cargo
@@ -93,6 +97,8 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => compare::run(options),
         ["soak", options @ ..] => soak::run(options),
         ["fuzz", options @ ..] => fuzz::run(options),
+        ["hot", options @ ..] => hot::run(options),
+        [hot::LOAD, rest @ ..] => hot::load(rest),
         ["package", options @ ..] => package::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         ["install", options @ ..] => install::run(options),

@@ -1,0 +1,62 @@
+//! Where the C library starts the program, in place of the standard library's own start.
+//!
+//! That one reads /proc/self/maps with scanf to find the end of the stack, makes another stack for a handler that would report
+//! an overflow, and asks for the processors: a twentieth of a short command. What of it matters here is done below.
+//! Must not live here: anything about containers.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
+use std::os::fd::IntoRawFd;
+
+/// The C library's entry. The arguments come by `std::env`, which the C library hands them to before.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+#[cfg_attr(test, allow(dead_code, reason = "the tests' harness has a main of its own"))]
+#[allow(
+    unsafe_code,
+    reason = "the symbol is the one that the C library's start calls, and no other object of this program defines it"
+)]
+extern "C" fn main() -> libc::c_int {
+    fill_standard_descriptors();
+    ignore_broken_pipes();
+    let code = crate::cmd::main(std::env::args_os().collect());
+    // Standard output is flushed there, and nowhere else without the standard library's start.
+    #[allow(clippy::exit, reason = "this is the end of the program's main function")]
+    std::process::exit(code.into())
+}
+
+/// A descriptor below 3 that is closed would be given to the next file that is opened, and a message on standard error
+/// would be written into it. The standard library does the same.
+fn fill_standard_descriptors() {
+    let streams = [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ];
+    let mut asked = streams
+        .each_ref()
+        .map(|stream| PollFd::new(stream, PollFlags::empty()));
+    let now = Timespec::default();
+    let closed = match poll(&mut asked, Some(&now)) {
+        Ok(0) => return,
+        Ok(_) => asked
+            .iter()
+            .filter(|one| one.revents().contains(PollFlags::NVAL))
+            .count(),
+        Err(_) => std::process::abort(),
+    };
+    // The kernel gives the lowest number that is free.
+    for _ in 0..closed {
+        match open("/dev/null", OFlags::RDWR, Mode::empty()) {
+            Ok(file) => drop(file.into_raw_fd()),
+            Err(_) => std::process::abort(),
+        }
+    }
+}
+
+/// Whoever reads from us may go away; that is an error of the write, and no reason to leave a container half made.
+fn ignore_broken_pipes() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    #[allow(unsafe_code, reason = "nix marks every change of a disposition as unsafe")]
+    // SAFETY: no handler is installed, and the program has one thread yet.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
+}
