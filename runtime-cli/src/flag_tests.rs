@@ -12,6 +12,7 @@ const LINE: &str = "runtime-cli/tests/command_line.rs";
 const DEVICES: &str = "runtime-cli/tests/devices.rs";
 const ROOTLESS: &str = "runtime-cli/tests/rootless.rs";
 const CRIU: &str = "runtime-cli/tests/checkpoint.rs";
+const TRACE: &str = "runtime-cli/tests/trace.rs";
 const OPTIONS: &str = "runtime-cli/tests/criu_options.rs";
 
 /// Command (empty: global), option, file, test.
@@ -30,6 +31,18 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
         "root",
         LINE,
         "a_missing_state_directory_that_was_named_is_an_error_and_is_not_made",
+    ),
+    (
+        "",
+        "trace",
+        TRACE,
+        "a_run_has_all_steps_in_order_and_the_program_finds_no_page",
+    ),
+    (
+        "",
+        "trace-format",
+        TRACE,
+        "the_file_is_a_new_one_and_what_cannot_be_is_said_with_the_flag",
     ),
     (
         "",

@@ -21,6 +21,7 @@ mod output;
 mod session;
 mod signals;
 mod terminal;
+mod trace;
 
 #[cfg(test)]
 mod flag_tests;

@@ -8,7 +8,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use runtime_core::{CgroupDriver, Container, ContainerId, Error, ErrorKind, Result, Runtime};
+use runtime_core::{CgroupDriver, Container, ContainerId, Error, ErrorKind, Result, Runtime, Trace};
 
 use crate::args::{Flag, Matches, bad_value, parse_bool};
 use crate::inherited::Inherited;
@@ -34,6 +34,17 @@ pub(crate) const GLOBALS: &[Flag] = &[
         "DIR",
         "state directory (default: /run/runtime; $XDG_RUNTIME_DIR/runtime for others than root)",
     ),
+    Flag::option(
+        "trace",
+        "FILE",
+        "write how long each step took, in the runtime and in init, to this file (a new one, mode 0600)",
+    ),
+    Flag::option(
+        "trace-format",
+        "FORMAT",
+        "json, for ui.perfetto.dev and chrome://tracing, or table (default: json)",
+    )
+    .choices(&["json", "table"]),
     Flag::switch("systemd-cgroup", "the same as --cgroup-manager systemd"),
     Flag::option(
         "cgroup-manager",
@@ -54,6 +65,8 @@ pub(crate) const GLOBALS: &[Flag] = &[
 pub(crate) struct Session {
     /// Where events and the final error go.
     pub(crate) log: Log,
+    /// How long what takes, where that is asked for.
+    pub(crate) trace: Trace,
     runtime: Runtime,
     root_given: bool,
     inherited: RefCell<Result<Inherited>>,
@@ -68,12 +81,14 @@ impl Session {
         globals: &Matches,
         log: Log,
         inherited: Result<Inherited>,
+        trace: &Trace,
     ) -> std::result::Result<Self, (Log, Error)> {
         let inherited = RefCell::new(inherited);
         match Self::meaning(globals, &log) {
             Ok(runtime) => Ok(Self {
                 log,
-                runtime,
+                trace: trace.clone(),
+                runtime: runtime.traced(trace),
                 root_given: globals.given("root"),
                 inherited,
             }),

@@ -35,6 +35,7 @@ pub mod spec;
 mod state;
 mod sys;
 pub mod time;
+pub mod trace;
 mod whole;
 
 pub use cgroup::Stats;
@@ -48,3 +49,4 @@ pub use request::{
     RestoreRequest, Stdio, SubCgroup, Terminal, UpdateRequest,
 };
 pub use state::{Exit, State, Status};
+pub use trace::Trace;

@@ -132,10 +132,12 @@ fn foreground(session: &Session, matches: &Matches) -> Outcome {
         .map(Terminal::make_raw)
         .transpose()
         .map_err(beside)?;
+    let span = session.trace.span("wait for the program's end");
     let exit = signals::attend(session, &executed, &signals, terminal.as_mut(), None);
     if let Some(terminal) = terminal {
         terminal.finish();
     }
+    drop(span);
     signals::exit_code(exit.map_err(beside)?).map_err(beside)
 }
 

@@ -93,7 +93,8 @@ impl Launch {
         let bundle = std::fs::canonicalize(&self.bundle).map_err(|error| {
             Error::os(format!("realpath({:?})", self.bundle), error).with_step("open the bundle")
         })?;
-        let spec = LoadedSpec::from_bundle(&bundle, &self.config)?;
+        let load = || LoadedSpec::from_bundle(&bundle, &self.config);
+        let spec = session.trace.time("load the configuration", load)?;
         session
             .log
             .debug(format_args!("loaded {} of {}", self.config, bundle.display()));

@@ -40,6 +40,7 @@ use crate::inherited::{self, Inherited};
 use crate::log::Log;
 use crate::output::out;
 use crate::session::{GLOBALS, Session};
+use crate::trace::Recording;
 
 /// Every command, in the order of the help.
 pub(crate) const ALL: &[&Command] = &[
@@ -99,14 +100,25 @@ fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
             return 1;
         }
     };
-    let session = match Session::new(globals, log, inherited) {
+    let recording = match Recording::open(globals) {
+        Ok(recording) => recording,
+        Err(error) => {
+            log.fatal(&error.into());
+            return 1;
+        }
+    };
+    let session = match Session::new(globals, log, inherited, recording.trace()) {
         Ok(session) => session,
         Err((log, error)) => {
             log.fatal(&error.into());
             return 1;
         }
     };
-    let outcome: Outcome = (command.run)(&session, matches);
+    let outcome = timed(command, &session, matches);
+    // The command has done what it did: a trace that is lost is no failure of it.
+    if let Err(error) = recording.write() {
+        session.log.warn(format_args!("{error}"));
+    }
     match outcome {
         Ok(code) => {
             session.log.finish();
@@ -117,6 +129,23 @@ fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
             failure.bare.unwrap_or(command.failure)
         }
     }
+}
+
+/// The command, as the span that everything else is in.
+fn timed(command: &Command, session: &Session, matches: &Matches) -> Outcome {
+    let mut span = session.trace.span(command.name);
+    if let Some(word) = matches
+        .word(0)
+        .filter(|_| command.words.starts_with("CONTAINER-ID"))
+    {
+        span.note("id", word.to_string_lossy());
+    }
+    let outcome = (command.run)(session, matches);
+    match &outcome {
+        Ok(code) => span.note("exit", code),
+        Err(failure) => span.note("error", failure.message()),
+    }
+    outcome
 }
 
 /// The descriptors that the caller names by their numbers.

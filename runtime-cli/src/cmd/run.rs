@@ -104,10 +104,12 @@ pub(crate) fn stay(
     proxy: Option<&Proxy>,
     delete: bool,
 ) -> Outcome {
+    let span = session.trace.span("wait for the container's end");
     let exit = signals::attend(session, container, signals, terminal.as_mut(), proxy);
     if let Some(terminal) = terminal {
         terminal.finish();
     }
+    drop(span);
     if delete {
         // How the program ended is known and is what the caller waits for.
         match session.runtime().delete(container.id(), exit.is_err()) {

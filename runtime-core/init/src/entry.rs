@@ -1,8 +1,8 @@
 //! From the kernel's entry to the first step: read the two numbers of the command line, undo what the parent's process
 //! may have left (signals, umask), map the program.
 //!
-//! argv is `init PROGRAM REPORT`: the descriptors of the program (a sealed memfd) and of the report socket. The
-//! environment is not looked at.
+//! argv is `init PROGRAM REPORT [PAGE]`: the descriptors of the program (a sealed memfd), of the report socket, and of the
+//! page of times where somebody traces. The environment is not looked at.
 #![allow(unsafe_code, reason = "the kernel hands argv over as raw memory")]
 
 use core::ffi::{CStr, c_char};
@@ -12,6 +12,7 @@ use runtime_core_program::{Program, detail};
 use crate::failure::{Failure, Outcome};
 use crate::report::Report;
 use crate::sys::{self, Fd, Handle, fd, files, process};
+use crate::trace::Trace;
 use crate::{run, text};
 
 /// The exit code where the command line is not ours; there is no socket to say so.
@@ -29,10 +30,11 @@ pub(crate) extern "C" fn begin(stack: *const usize) -> ! {
     let (Some(program), Some(report)) = (descriptor(1), descriptor(2)) else {
         sys::exit(BAD_CALL)
     };
+    let trace = Trace::begin(descriptor(3).map(Fd::own));
     process::reset_signals();
     // Modes of what the steps create are exact; the container's own umask is set by a step.
     process::set_umask(0);
-    let report = Report::new(Fd::own(report));
+    let report = Report::new(Fd::own(report), trace);
     match prepare(Fd::own(program), report.socket()) {
         Ok(program) => run::run(program, report),
         Err(failure) => report.fail(failure),

@@ -39,6 +39,7 @@ mod stdio;
 mod sys;
 mod terminal;
 mod text;
+mod trace;
 
 #[cfg_attr(target_arch = "x86_64", path = "sys/arch_x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "sys/arch_aarch64.rs")]

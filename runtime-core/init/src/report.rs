@@ -4,6 +4,7 @@ use runtime_core_program::{Call, Command, FRAME_LEN, Frame, FrameKind};
 
 use crate::failure::{Except, Failure, Outcome};
 use crate::sys::{self, Fd, Handle, errno, fd, sockets};
+use crate::trace::Trace;
 
 /// The exit code after a failed step.
 const FAILED: usize = 1;
@@ -15,14 +16,17 @@ pub(crate) struct Report {
     line: u32,
     /// What goes along with the next failure.
     evidence: Option<Fd>,
+    /// When the lines begin.
+    pub(crate) trace: Trace,
 }
 
 impl Report {
-    pub(crate) const fn new(socket: Fd) -> Self {
+    pub(crate) const fn new(socket: Fd, trace: Trace) -> Self {
         Self {
             socket: Some(socket),
             line: 0,
             evidence: None,
+            trace,
         }
     }
 
@@ -51,6 +55,7 @@ impl Report {
 
     pub(crate) fn at_line(&mut self, line: u32) {
         self.line = line;
+        self.trace.line(line);
     }
 
     pub(crate) const fn line(&self) -> u32 {
@@ -85,6 +90,7 @@ impl Report {
 
     /// Says why the step failed, and ends.
     pub(crate) fn fail(&self, failure: Failure) -> ! {
+        self.trace.failed();
         let evidence = self.evidence.as_ref().map(Fd::at);
         let _ = self.send(&failed(self.line, failure), evidence);
         sys::exit(FAILED)

@@ -30,6 +30,8 @@ struct Init {
     inside: bool,
     /// Whether a namespace was joined in which others are already.
     joined: bool,
+    /// Whether the wait for start is over.
+    started: bool,
     /// Whether others may trace this process.
     dumpable: bool,
     /// What the last Borrow brought.
@@ -52,6 +54,7 @@ pub(crate) fn run(program: Program<'static>, report: Report) -> ! {
         report,
         inside: false,
         joined: false,
+        started: false,
         dumpable: true,
         borrowed: None,
         root: None,
@@ -178,6 +181,7 @@ impl Init {
                 // Whoever gets into this waiting process must find nothing of the host's (CVE-2016-9962).
                 (self.root, self.masks, self.proc, self.borrowed) = (None, None, None, None);
                 namespaces::close_all_but(&[self.report.socket().number(), listener], self.place)?;
+                self.started = true;
                 let listener = (listener >= 0).then(|| Fd::own(listener));
                 start::wait(&mut self.report, listener, self.inside)
             }
@@ -555,6 +559,10 @@ impl Init {
                 Step::PlaceFds { fds } => placed = Some(fds),
                 _ => {}
             }
+        }
+        if listener >= 0 && !self.started {
+            // The wait would have to give the page back under the filter.
+            self.report.trace.leave_for_good();
         }
         let report = self.report.socket().number();
         namespaces::close_all_but(&[report, listener], placed)?;

@@ -35,6 +35,8 @@ pub(crate) fn wait(report: &mut Report, listener: Option<Fd>, inside: bool) -> O
     let Some(listener) = listener else {
         return Ok(());
     };
+    // Who created it reads its page no more, and nothing of the host's is left in a process that waits.
+    report.trace.leave();
     // Asked for here and not at the beginning: the same user has another number in another user namespace.
     let owner = sockets::peer_uid(report.socket())?;
     report.close();
@@ -43,23 +45,24 @@ pub(crate) fn wait(report: &mut Report, listener: Option<Fd>, inside: bool) -> O
         let Some(connection) = sockets::accept(listener.at()).except(&[EINTR, ECONNABORTED])? else {
             continue;
         };
-        if let Some(connection) = admit(connection, report, &starters) {
+        if let Some((connection, page)) = admit(connection, report, &starters) {
             report.move_to(connection);
+            report.trace.take(page);
             return Ok(());
         }
     }
 }
 
-/// The connection, where its peer may start the container and says so. A peer that breaks off or talks nonsense is
+/// The connection, where its peer may start the container and says so, and the page of times that it may have sent. A peer that breaks off or talks nonsense is
 /// left, so that the next one can start the container.
-fn admit(connection: Fd, report: &Report, starters: &Starters) -> Option<Fd> {
+fn admit(connection: Fd, report: &Report, starters: &Starters) -> Option<(Fd, Option<Fd>)> {
     if !sockets::peer_uid(connection.at()).is_ok_and(|uid| starters.include(uid)) {
         let stranger = Failure::os(Call::Getsockopt, EACCES).detail(detail::STRANGER);
         let _ = send_failure(connection.at(), report.line(), stranger);
         return None;
     }
     match report::receive_go(connection.at()) {
-        Ok(Received::Go(_)) => Some(connection),
+        Ok(Received::Go(page)) => Some((connection, page)),
         _ => None,
     }
 }

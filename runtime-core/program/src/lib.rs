@@ -11,6 +11,7 @@ mod call;
 mod field;
 mod frame;
 pub mod label;
+pub mod page;
 mod reader;
 pub mod step;
 #[cfg(feature = "writer")]

@@ -63,7 +63,7 @@ pub(crate) fn mapped_userns(idmap: &LentIdMap) -> Result<OwnedFd> {
     let program = lower(&lines, &descriptors)?;
     let (link, theirs) = Link::pair()?;
     let namespaces = libc::CLONE_NEWUSER.cast_unsigned();
-    let child = spawn_init(namespaces.into(), None, &program, &theirs, &descriptors)?;
+    let child = spawn_init(namespaces.into(), None, &program, &theirs, &descriptors, None)?;
     drop(theirs);
     let result =
         maps::write(child.pid, &idmap.uids, &idmap.gids, false, false).and_then(|()| namespace_of(child.pid));

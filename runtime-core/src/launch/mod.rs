@@ -15,6 +15,7 @@ mod maps;
 mod net_device;
 mod rdt;
 mod spawning;
+mod watch;
 mod words;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,6 +29,7 @@ pub(crate) use hook::{HookRun, run_hook};
 pub(crate) use lend::mapped_userns;
 pub(crate) use link::{Link, Report, send};
 pub(crate) use spawning::{spawn_init, start_program};
+pub(crate) use watch::Watch;
 pub(crate) use words::failure;
 
 use crate::cgroup::Cgroup;
@@ -40,6 +42,7 @@ use crate::record::{ProcessIdentity, START_SOCKET};
 use crate::resctrl::RdtRecord;
 use crate::seccomp::Agent;
 use crate::state::Status;
+use crate::trace::{Span, Trace};
 
 /// What the walk needs from the verb that walks: everything that is about the container's record and the caller.
 pub(crate) trait Host {
@@ -124,6 +127,9 @@ pub(crate) struct Launch<'a> {
     master: Option<OwnedFd>,
     /// Whether init has announced exec.
     starting: bool,
+    trace: Trace,
+    /// The times of init, where they are taken.
+    watch: Option<Watch>,
 }
 
 impl<'a> Launch<'a> {
@@ -141,7 +147,15 @@ impl<'a> Launch<'a> {
             seen: None,
             master: None,
             starting: false,
+            trace: Trace::off(),
+            watch: None,
         }
+    }
+
+    /// Records how long the lines take.
+    pub(crate) fn traced(mut self, trace: &Trace) -> Self {
+        self.trace = trace.clone();
+        self
     }
 
     /// Walks to the end of the schedule, or to where another process goes on with it (`start`).
@@ -150,13 +164,17 @@ impl<'a> Launch<'a> {
     /// The first line that fails, in the words of the plan. init may still live then.
     pub(crate) fn walk(&mut self, host: &mut dyn Host) -> Result<()> {
         let plan = self.plan;
-        for line in &plan.lines {
-            match &line.action {
+        for (number, line) in plan.lines.iter().enumerate() {
+            let mut span = self.span(number, line);
+            let done = match &line.action {
                 // What fails then is a line of init, and named already.
-                Action::Parent(ParentStep::AwaitExec) => self.started()?,
-                Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line))?,
-                Action::Init(step) => self.follow(step, line, host)?,
-            }
+                Action::Parent(ParentStep::AwaitExec) => self.started(),
+                Action::Parent(step) => self.parent(step, host).map_err(|error| named(error, line)),
+                Action::Init(step) => self.follow(step, line, host),
+            };
+            span.fails(&done);
+            drop(span);
+            done?;
             let created = ParentStep::SaveRecord {
                 status: Status::Created,
             };
@@ -261,14 +279,28 @@ impl<'a> Launch<'a> {
         }
     }
 
+    /// A line of this process, or its wait for a line of init.
+    #[inline]
+    fn span(&self, number: usize, line: &Line) -> Span {
+        if !self.trace.is_on() {
+            return Span::NONE;
+        }
+        let mut span = match &line.action {
+            Action::Parent(_) => self.trace.open("line", line.to_string().into()),
+            Action::Init(step) if awaited(step).is_some() => {
+                self.trace.open("wait", format!("wait for init: {line}").into())
+            }
+            Action::Init(_) => return Span::NONE,
+        };
+        span.at_line(number);
+        span.note("from", &line.from);
+        span
+    }
+
     /// Waits where the step makes init report.
     fn follow(&mut self, step: &Step, line: &Line, host: &mut dyn Host) -> Result<()> {
-        let kind = match step {
-            Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => FrameKind::Reached,
-            Step::Borrow {} | Step::Extend {} => FrameKind::Wanted,
-            Step::Console { .. } => FrameKind::Descriptor,
-            Step::Fork {} => FrameKind::Sibling,
-            _ => return Ok(()),
+        let Some(kind) = awaited(step) else {
+            return Ok(());
         };
         let report = match self.link()?.expect(kind)? {
             Ok(report) => report,
@@ -290,6 +322,9 @@ impl<'a> Launch<'a> {
                 init.pidfd = report.fd.ok_or_else(missing)?;
                 init.pid = i32::try_from(report.frame.value)
                     .map_err(|_| Error::new(ErrorKind::Internal, "init sent a pid out of range"))?;
+                if let Some(watch) = &self.watch {
+                    watch.pid.set(init.pid);
+                }
                 let identity = ProcessIdentity::of(init.pid)?;
                 host.save(Status::Creating, Some(identity))?;
             }
@@ -302,7 +337,11 @@ impl<'a> Launch<'a> {
     pub(crate) fn started(&self) -> Result<()> {
         let line = |number| self.plan.line(number).cloned();
         follow_exec(line, self.link()?, self.starting, unexpected)
-            .map_err(|error| self.killed_by_memory(error))
+            .map_err(|error| self.killed_by_memory(error))?;
+        if let Some(watch) = &self.watch {
+            watch.executed();
+        }
+        Ok(())
     }
 
     /// A filter that is loaded directly before exec is announced by it: nothing else may come in between.
@@ -383,6 +422,17 @@ impl<'a> Launch<'a> {
                 Ok(())
             }
         }
+    }
+}
+
+/// What init reports of a step, where it does.
+fn awaited(step: &Step) -> Option<FrameKind> {
+    match step {
+        Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => Some(FrameKind::Reached),
+        Step::Borrow {} | Step::Extend {} => Some(FrameKind::Wanted),
+        Step::Console { .. } => Some(FrameKind::Descriptor),
+        Step::Fork {} => Some(FrameKind::Sibling),
+        _ => None,
     }
 }
 

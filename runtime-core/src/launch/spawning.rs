@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{Host, Launch, Launched, Link, await_exec, image};
+use super::{Host, Launch, Launched, Link, Watch, await_exec, image};
 use crate::cgroup::Join;
 use crate::error::{Error, Result};
 use crate::lower::{Descriptors, lower};
@@ -44,6 +44,7 @@ impl Launch<'_> {
     fn spawn_in(&mut self, namespaces: u64) -> Result<Launched> {
         let mut unified = None;
         if let Some(cgroup) = &self.cgroup {
+            let _span = self.trace.span("open the cgroup");
             let Join {
                 tasks,
                 unified: directory,
@@ -56,13 +57,17 @@ impl Launch<'_> {
             unified = directory;
         }
         let (link, theirs) = Link::pair()?;
-        let program = lower(&self.plan.lines, &self.descriptors)?;
+        let program = self
+            .trace
+            .time("lower the program", || lower(&self.plan.lines, &self.descriptors))?;
+        self.watch = Watch::new(&self.trace, (0..).zip(self.plan.lines.iter().cloned()));
         let child = spawn_init(
             namespaces,
             unified.as_ref().map(AsFd::as_fd),
             &program,
             &theirs,
             &self.descriptors,
+            self.watch.as_ref(),
         )?;
         // The last of ours: from now on the end of init is the end of file.
         drop(theirs);
@@ -75,20 +80,25 @@ impl Launch<'_> {
     }
 }
 
-/// Starts init with its program and the report socket.
+/// Starts init with its program and the report socket, and the page of times where it is watched.
 pub(crate) fn spawn_init(
     namespaces: u64,
     cgroup: Option<BorrowedFd<'_>>,
     program: &OwnedFd,
     report: &OwnedFd,
     descriptors: &Descriptors,
+    watch: Option<&Watch>,
 ) -> Result<spawn::Child> {
     let number = |fd: &OwnedFd| CString::new(fd.as_raw_fd().to_string()).unwrap_or_default();
     let (program_number, report_number) = (number(program), number(report));
-    let args = [c"init", program_number.as_c_str(), report_number.as_c_str()];
+    let page_number = watch.map(|watch| number(watch.page()));
+    let mut args = vec![c"init", program_number.as_c_str(), report_number.as_c_str()];
+    args.extend(page_number.as_deref());
     let mut keep: Vec<i32> = descriptors.numbers().collect();
     keep.extend([program.as_raw_fd(), report.as_raw_fd()]);
+    keep.extend(watch.map(|watch| watch.page().as_raw_fd()));
     let start = |image: &OwnedFd| {
+        let _span = Watch::span(watch, "clone, execute init");
         spawn::init(&spawn::Start {
             image: image.as_fd(),
             args: &args,
@@ -97,7 +107,10 @@ pub(crate) fn spawn_init(
             cgroup,
         })
     };
-    let result = match start(&image::sealed()?) {
+    let sealing = Watch::span(watch, "seal a copy of init");
+    let sealed = image::sealed()?;
+    drop(sealing);
+    let result = match start(&sealed) {
         Err(refused)
             if refused.call == "execveat"
                 && matches!(refused.source.raw_os_error(), Some(libc::EACCES | libc::EPERM)) =>
@@ -106,6 +119,9 @@ pub(crate) fn spawn_init(
         }
         other => other,
     };
+    if let (Some(watch), Ok(child)) = (watch, &result) {
+        watch.pid.set(child.pid);
+    }
     result.map_err(|refused| match refused.call {
         "clone3" => not_cloned(namespaces, cgroup.is_some(), refused.source),
         call => Error::os(format!("{call}(init)"), refused.source),
@@ -119,7 +135,7 @@ pub(crate) fn spawn_init(
 pub(crate) fn start_program(plan: &Plan, descriptors: Descriptors) -> Result<spawn::Child> {
     let program = lower(&plan.lines, &descriptors)?;
     let (link, theirs) = Link::pair()?;
-    let child = spawn_init(0, None, &program, &theirs, &descriptors)?;
+    let child = spawn_init(0, None, &program, &theirs, &descriptors, None)?;
     drop((theirs, descriptors));
     match await_exec(|number| plan.line(number).cloned(), &link) {
         Ok(()) => Ok(child),

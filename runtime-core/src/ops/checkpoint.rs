@@ -35,7 +35,7 @@ impl Container {
     /// the kernel lacks what is asked for; InvalidArgument; System, with CRIU's reason and the path of its log. The
     /// container goes on as before.
     pub fn checkpoint(&mut self, mut request: CheckpointRequest) -> Result<()> {
-        let lock = self.dir.lock()?;
+        let lock = self.trace.time("wait for the lock", || self.dir.lock())?;
         self.refresh()?;
         match self.status()? {
             Status::Running | Status::Paused => {}
@@ -51,7 +51,7 @@ impl Container {
             check_parent(&request.criu.image, parent)?;
         }
         let options = self.dump_options(&request, &place, &surroundings)?;
-        let criu = Criu::start(&program)?;
+        let criu = self.trace.time("start criu", || Criu::start(&program))?;
         check_features(&criu, &request)?;
         if !request.pre_dump {
             self.write_descriptors(&place)?;
@@ -62,6 +62,7 @@ impl Container {
             Kind::Dump
         };
         let (mut lock, mut ready) = (Some(lock), request.lazy_pages_ready.take());
+        let span = self.trace.span("criu saves");
         let dumped = criu.work(kind, &options, |notice: Notice| {
             if notice.stage == "status-ready" {
                 // From here on it lasts until somebody has fetched the memory.
@@ -70,6 +71,7 @@ impl Container {
             }
             Ok(())
         });
+        drop(span);
         dumped.map_err(|failed| place.explain(kind, failed))?;
         match &self.pidfd {
             Some(pidfd) if !request.leave_running && !request.pre_dump => {

@@ -13,7 +13,7 @@ use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::gpu;
-use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
+use crate::launch::{HookRun, Host, Launch, Launched, listener};
 use crate::lower::Descriptors;
 use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
@@ -21,6 +21,7 @@ use crate::request::{CgroupDriver, CreateRequest};
 use crate::resctrl::RdtRecord;
 use crate::spec::{LoadedSpec, Warning};
 use crate::state::Status;
+use crate::trace::Trace;
 
 impl Runtime {
     /// Creates a container: everything is set up, its program waits for [`Container::start`].
@@ -49,11 +50,11 @@ impl Runtime {
 
     /// The facts, and the connection to systemd where it is asked.
     pub(super) fn gather(&self) -> Result<(HostFacts, Option<Manager>)> {
-        let mut facts = HostFacts::gather()?;
+        let mut facts = self.trace.time("look at the host", HostFacts::gather)?;
         if self.driver != CgroupDriver::Systemd {
             return Ok((facts, None));
         }
-        let mut manager = Manager::connect(self.is_rootless(&facts))?;
+        let mut manager = Manager::connect_traced(self.is_rootless(&facts), &self.trace)?;
         facts.systemd = Some(manager.facts()?);
         Ok((facts, Some(manager)))
     }
@@ -80,10 +81,12 @@ impl Runtime {
     fn make(&self, mut request: CreateRequest, start_by: StartBy) -> Result<Container> {
         let (facts, manager) = self.gather()?;
         request.bundle = real_bundle(&request.bundle)?;
-        let injected = gpu::inject(&mut request.spec, &request.bundle, &request.devices, &facts)?;
+        let injected = self.trace.time("find devices", || {
+            gpu::inject(&mut request.spec, &request.bundle, &request.devices, &facts)
+        })?;
         let mut asked = self.plan_request(&request, &facts, start_by)?;
         asked.take(&injected);
-        let mut plan = Plan::create(&request.spec, &facts, &asked)?;
+        let mut plan = super::planned(&self.trace, || Plan::create(&request.spec, &facts, &asked))?;
         plan.warnings.extend(injected.warnings);
         let rootfs = check_rootfs(&request.spec, &request.bundle)?;
 
@@ -93,6 +96,7 @@ impl Runtime {
             std::mem::take(&mut request.preserve_fds),
         )?;
 
+        let span = self.trace.span("make the state directory");
         let dir = StateDir::create(self.root(), &request.id)?;
         let _lock = match dir.lock() {
             Ok(lock) => lock,
@@ -105,6 +109,7 @@ impl Runtime {
                 return Err(error);
             }
         };
+        drop(span);
         let record = match record_of(&request, rootfs, &plan) {
             Ok(record) => Record {
                 stdio,
@@ -121,6 +126,7 @@ impl Runtime {
             record,
             spec: &request.spec,
             manager,
+            trace: self.trace.clone(),
         };
         let result = making
             .prepare(&request)
@@ -139,9 +145,11 @@ impl Runtime {
                     filter_flags,
                     warnings,
                     config: Mutex::default(),
+                    trace: self.trace.clone(),
                 })
             }
             Err(error) => {
+                let _span = self.trace.span("remove what was made");
                 let mut record = making.record;
                 // Nobody makes it any more: what cannot be removed now is not "creating" but may be deleted.
                 record.status = Status::Stopped;
@@ -150,7 +158,7 @@ impl Runtime {
                 }
                 let _ = dir.save(&record);
                 // What went wrong first is what the caller must hear; what is left is in the record.
-                let _ = destroy(dir, Some(&record));
+                let _ = destroy(dir, Some(&record), &self.trace);
                 Err(error)
             }
         }
@@ -194,6 +202,7 @@ pub(super) struct Making<'a> {
     pub(super) spec: &'a LoadedSpec,
     /// The connection to systemd, with its driver.
     pub(super) manager: Option<Manager>,
+    pub(super) trace: Trace,
 }
 
 impl Making<'_> {
@@ -208,14 +217,16 @@ impl Making<'_> {
     }
 
     fn walk(&mut self, plan: &Plan, descriptors: Descriptors, start_by: StartBy) -> Result<Launched> {
-        let mut launch = Launch::new(plan, descriptors);
+        let mut launch = Launch::new(plan, descriptors).traced(&self.trace);
         let walked = launch.walk(self).and_then(|()| match start_by {
             StartBy::Socket => Ok(()),
-            StartBy::Caller => launch.started().and_then(|()| {
+            StartBy::Caller => {
+                self.trace
+                    .time("wait for the program to run", || launch.started())?;
                 let pid = launch.init.as_ref().map_or(0, |init| init.pid);
                 self.record.init = Some(ProcessIdentity::of(pid)?);
                 self.after_start()
-            }),
+            }
         });
         match (walked, launch.init.take()) {
             (Ok(()), Some(init)) => Ok(init),
@@ -233,8 +244,9 @@ impl Making<'_> {
     fn after_start(&mut self) -> Result<()> {
         self.record.status = Status::Running;
         self.record.leave_shared_groups();
-        self.dir.save(&self.record)?;
-        poststart(&self.record)
+        self.trace
+            .time("save the record", || self.dir.save(&self.record))?;
+        poststart(&self.record, &self.trace)
     }
 }
 
@@ -246,15 +258,18 @@ fn filter_flags(plan: &Plan) -> Option<u32> {
 }
 
 /// Runs the poststart hooks (config.md: a failure is an error, and the container is to be stopped).
-pub(super) fn poststart(record: &Record) -> Result<()> {
+pub(super) fn poststart(record: &Record, trace: &Trace) -> Result<()> {
     let pid = record.init.map_or(0, |init| init.pid);
     for hook in &record.poststart {
         let state = document(record, Status::Running, pid);
-        run_hook(HookRun {
-            hook,
-            state: &state,
-            cwd: &record.bundle,
-        })?;
+        super::hook(
+            trace,
+            HookRun {
+                hook,
+                state: &state,
+                cwd: &record.bundle,
+            },
+        )?;
     }
     Ok(())
 }

@@ -9,9 +9,10 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::{Manager, Scope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
-use crate::launch::{HookRun, run_hook};
+use crate::launch::HookRun;
 use crate::record::{Record, StateDir};
 use crate::state::Status;
+use crate::trace::Trace;
 
 /// How long processes and cgroups may take to be gone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,7 +41,7 @@ impl Runtime {
                 Err(not_found())
             };
         };
-        let _lock = match dir.lock() {
+        let _lock = match self.trace.time("wait for the lock", || dir.lock()) {
             // Another delete was faster.
             Err(error) if force && error.kind() == ErrorKind::NotFound => return Ok(Deleted::default()),
             other => other?,
@@ -56,8 +57,10 @@ impl Runtime {
             Err(error) => return Err(error),
         };
         if let (Some(record), false) = (&record, force) {
-            let container =
-                Container::load(StateDir::open(self.root(), id.as_str())?.ok_or_else(not_found)?)?;
+            let container = Container::load(
+                StateDir::open(self.root(), id.as_str())?.ok_or_else(not_found)?,
+                &self.trace,
+            )?;
             match container.status()? {
                 Status::Stopped | Status::Created => {}
                 status => {
@@ -72,12 +75,12 @@ impl Runtime {
                 }
             }
         }
-        destroy(dir, record.as_ref())
+        destroy(dir, record.as_ref(), &self.trace)
     }
 }
 
 /// Ends and removes everything that the record lists, then the record.
-pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted> {
+pub(super) fn destroy(dir: StateDir, record: Option<&Record>, trace: &Trace) -> Result<Deleted> {
     // A directory without a record: the runtime died before it did anything.
     let Some(record) = record else {
         dir.remove()?;
@@ -88,13 +91,15 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
         .as_ref()
         .filter(|_| record.cgroup_made)
         .map(Cgroup::open);
-    end_processes(record, cgroup.as_ref())?;
+    trace.time("end the processes", || end_processes(record, cgroup.as_ref()))?;
     let mut deleted = Deleted::default();
     if let Some(cgroup) = &cgroup {
         // systemd first: it removes what it made and forgets the unit. Whatever it says, the cgroup goes.
         let scope = record.cgroup.as_ref().and_then(|cgroup| cgroup.scope.as_ref());
-        deleted.warnings.extend(scope.and_then(|scope| stop(scope).err()));
-        cgroup.remove(PATIENCE)?;
+        deleted
+            .warnings
+            .extend(scope.and_then(|scope| stop(scope, trace).err()));
+        trace.time("remove the cgroup", || cgroup.remove(PATIENCE))?;
     } else if let Some(planned) = &record.cgroup {
         // The runtime was killed while it made them. An init that nobody wrote down ends by itself when it misses its
         // parent; what is not empty then, or not there, is not ours.
@@ -106,22 +111,23 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>) -> Result<Deleted>
     if let Some(rdt) = &record.rdt {
         crate::resctrl::remove(rdt)?;
     }
-    dir.remove()?;
+    trace.time("remove the state directory", || dir.remove())?;
     for hook in &record.poststop {
         let state = document(record, Status::Stopped, 0);
-        if let Err(error) = run_hook(HookRun {
+        let run = HookRun {
             hook,
             state: &state,
             cwd: &record.bundle,
-        }) {
+        };
+        if let Err(error) = super::hook(trace, run) {
             deleted.warnings.push(error);
         }
     }
     Ok(deleted)
 }
 
-fn stop(scope: &Scope) -> Result<()> {
-    Manager::connect(scope.user)?.stop(scope)
+fn stop(scope: &Scope, trace: &Trace) -> Result<()> {
+    Manager::connect_traced(scope.user, trace)?.stop(scope)
 }
 
 /// Removes a cgroup's directory unless somebody is still in it at the deadline. Version 1 tells nobody when a cgroup

@@ -45,7 +45,9 @@ impl Container {
                 "the container has no cgroup that could count",
             )
         };
-        self.cgroup().ok_or_else(no_cgroup)?.stats()
+        self.trace.time("read the statistics", || {
+            self.cgroup().ok_or_else(no_cgroup)?.stats()
+        })
     }
 
     /// Begins to listen to what happens to the container.

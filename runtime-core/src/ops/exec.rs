@@ -117,7 +117,7 @@ impl Container {
             .record
             .init
             .ok_or_else(|| Error::new(ErrorKind::State, "the record names no init"))?;
-        let mut facts = HostFacts::gather()?;
+        let mut facts = self.trace.time("look at the host", HostFacts::gather)?;
         // Root may come to a container that a user without privileges made.
         facts.groups_are_fixed |= crate::facts::groups_are_fixed(&format!("/proc/{}/setgroups", init.pid));
         let entry = Entry {
@@ -130,7 +130,12 @@ impl Container {
             chosen: !request.sub_cgroups.is_empty(),
         };
         let asked = entry.plan_request(&request)?;
-        let plan = Plan::exec(&self.config()?, &request.process, &facts, &asked)?;
+        let config = self
+            .trace
+            .time("read the saved configuration", || self.config())?;
+        let plan = super::planned(&self.trace, || {
+            Plan::exec(&config, &request.process, &facts, &asked)
+        })?;
         let descriptors = super::descriptors(
             std::mem::take(&mut request.stdio),
             std::mem::take(&mut request.preserve_fds),
@@ -232,7 +237,7 @@ impl Entry<'_> {
     }
 
     fn walk(mut self, plan: &Plan, descriptors: crate::lower::Descriptors) -> Result<Executed> {
-        let mut launch = Launch::new(plan, descriptors);
+        let mut launch = Launch::new(plan, descriptors).traced(&self.container.trace);
         let walked = launch.walk(&mut self);
         match (walked, launch.init.take()) {
             (
@@ -289,7 +294,7 @@ impl Host for Entry<'_> {
 
     fn attach_to_scope(&mut self, init: i32) -> Result<()> {
         match self.scope() {
-            Some(scope) => Manager::connect(scope.user)?.attach(scope, init),
+            Some(scope) => Manager::connect_traced(scope.user, &self.container.trace)?.attach(scope, init),
             None => Ok(()),
         }
     }

@@ -24,6 +24,7 @@ impl Container {
     /// # Errors
     /// NotRunning, where there is nobody to signal; System.
     pub fn kill(&self, signal: Signal, all: bool) -> Result<()> {
+        let _span = self.trace.span("signal");
         let cgroup = self.cgroup();
         let everyone = all || (signal == Signal::KILL && !self.record.own_pid_namespace);
         if let Some(cgroup) = cgroup.as_ref().filter(|_| everyone) {
@@ -75,7 +76,8 @@ impl Container {
                 ));
             }
         }
-        self.freezer()?.pause(FREEZE_PATIENCE)
+        self.trace
+            .time("freeze the cgroup", || self.freezer()?.pause(FREEZE_PATIENCE))
     }
 
     /// Lets a paused container go on.
@@ -87,7 +89,7 @@ impl Container {
         if self.status()? != Status::Paused {
             return Err(Error::new(ErrorKind::WrongState, "container not paused"));
         }
-        self.freezer()?.resume()
+        self.trace.time("thaw the cgroup", || self.freezer()?.resume())
     }
 
     fn freezer(&self) -> Result<crate::cgroup::Cgroup> {

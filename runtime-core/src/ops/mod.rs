@@ -30,11 +30,13 @@ use oci_spec::runtime::Process;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
+use crate::launch::{HookRun, run_hook};
 use crate::lower::Descriptors;
-use crate::plan::FdName;
+use crate::plan::{Action, FdName, Plan, Step};
 use crate::record::{Record, StateDir};
 use crate::request::{CgroupDriver, Stdio, Terminal};
 use crate::state::Exit;
+use crate::trace::Trace;
 
 /// A runtime: where the records live and how cgroups are made. Cheap; holds no descriptor and no lock.
 #[derive(Debug, Clone)]
@@ -42,6 +44,7 @@ pub struct Runtime {
     root: PathBuf,
     driver: CgroupDriver,
     rootless: Option<bool>,
+    trace: Trace,
 }
 
 impl Runtime {
@@ -51,6 +54,7 @@ impl Runtime {
             root: root.into(),
             driver: CgroupDriver::default(),
             rootless: None,
+            trace: Trace::off(),
         }
     }
 
@@ -68,6 +72,14 @@ impl Runtime {
         self
     }
 
+    /// Records in this trace how long operations take, those of containers that come from this value too. To tell several
+    /// operations apart, give each a copy of the runtime with a trace of its own.
+    #[must_use]
+    pub fn traced(mut self, trace: &Trace) -> Self {
+        self.trace = trace.clone();
+        self
+    }
+
     /// The state directory.
     pub fn root(&self) -> &Path {
         &self.root
@@ -78,8 +90,10 @@ impl Runtime {
     /// # Errors
     /// NotFound; State, where its record cannot be read.
     pub fn container(&self, id: &ContainerId) -> Result<Container> {
-        let dir = StateDir::open(&self.root, id.as_str())?.ok_or_else(not_found)?;
-        Container::load(dir)
+        self.trace.time("load the record", || {
+            let dir = StateDir::open(&self.root, id.as_str())?.ok_or_else(not_found)?;
+            Container::load(dir, &self.trace)
+        })
     }
 
     /// All containers in the state directory in the order of their ids; what cannot be read comes as an error with
@@ -88,6 +102,7 @@ impl Runtime {
     /// # Errors
     /// System, where the state directory cannot be read.
     pub fn containers(&self) -> Result<Vec<(String, Result<Container>)>> {
+        let _span = self.trace.span("load all records");
         let entries = match std::fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -103,7 +118,7 @@ impl Runtime {
             match StateDir::open(&self.root, &name) {
                 // Deleted meanwhile, or no directory.
                 Ok(None) => {}
-                Ok(Some(dir)) => found.push((name, Container::load(dir))),
+                Ok(Some(dir)) => found.push((name, Container::load(dir, &self.trace))),
                 Err(error) => found.push((name, Err(error))),
             }
         }
@@ -141,10 +156,11 @@ pub struct Container {
     filter_flags: Option<u32>,
     /// What [`Container::config`] has read.
     config: Mutex<Option<(processes::Stamp, crate::spec::LoadedSpec)>>,
+    trace: Trace,
 }
 
 impl Container {
-    fn load(dir: StateDir) -> Result<Self> {
+    fn load(dir: StateDir, trace: &Trace) -> Result<Self> {
         let record = dir.load()?.ok_or_else(not_found)?;
         let pidfd = match &record.init {
             Some(init) => init.open()?,
@@ -158,6 +174,7 @@ impl Container {
             warnings: Vec::new(),
             filter_flags: None,
             config: Mutex::default(),
+            trace: trace.clone(),
         })
     }
 
@@ -241,6 +258,36 @@ fn wait_for_end(pidfd: &OwnedFd, patience: Option<std::time::Duration>) -> Resul
             Err(errno) => return Err(Error::os("poll(pidfd)", errno)),
         }
     }
+}
+
+/// Decides, timed.
+fn planned(trace: &Trace, plan: impl FnOnce() -> Result<Plan>) -> Result<Plan> {
+    let mut span = trace.span("plan");
+    let planned = plan();
+    span.fails(&planned);
+    if let (true, Ok(plan)) = (trace.is_on(), &planned) {
+        span.note("lines", plan.lines.len());
+        for line in &plan.lines {
+            if let Action::Init(Step::Seccomp { filter, .. }) = &line.action {
+                span.note("seccomp instructions", filter.len() / 8);
+            }
+        }
+        let mut directories = plan.cgroup.iter().flat_map(|cgroup| &cgroup.paths.directories);
+        if let Some(directory) = directories.next() {
+            span.note("cgroup", directory.relative.display());
+        }
+    }
+    planned
+}
+
+/// Runs a hook that is no line of a schedule, timed.
+fn hook(trace: &Trace, run: HookRun<'_>) -> Result<()> {
+    let mut span = trace.span("hook");
+    span.note("kind", run.hook.kind.as_str());
+    span.note("path", &run.hook.path);
+    let done = run_hook(run);
+    span.fails(&done);
+    done
 }
 
 /// The caller's descriptors under the names of the plan.

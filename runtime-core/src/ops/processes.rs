@@ -15,6 +15,7 @@ impl Container {
     /// # Errors
     /// Unsupported, where the container has no cgroup that would tell; System.
     pub fn processes(&self) -> Result<Vec<i32>> {
+        let _span = self.trace.span("list the processes");
         let Some(cgroup) = self.cgroup() else {
             return match self.status()? {
                 Status::Stopped => Ok(Vec::new()),

@@ -23,12 +23,13 @@ use crate::cgroup::systemd::Manager;
 use crate::criu::{Criu, Kind, LSM_PROFILES, Notice, Options, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu;
-use crate::launch::{HookRun, Host, Launch, run_hook, send_to, write_pid_file};
+use crate::launch::{HookRun, Host, Launch, send_to, write_pid_file};
 use crate::lower::Descriptors;
 use crate::plan::{FdName, HookKind, Plan, RestorePlan, StartBy, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, StateDir, TEMPORARY_CONFIG};
 use crate::request::{CreateRequest, RestoreRequest, Stdio, Terminal};
 use crate::state::Status;
+use crate::trace::Trace;
 
 /// CRIU's log, in the working directory.
 const LOG: &str = "restore.log";
@@ -47,7 +48,7 @@ impl Runtime {
     /// # Errors
     /// Any kind; System has CRIU's reason and the path of its log. The host is then as before.
     pub fn restore(&self, mut request: RestoreRequest) -> Result<Container> {
-        let ready = self.ready(&mut request)?;
+        let ready = self.trace.time("decide and open", || self.ready(&mut request))?;
         ready.make(self, &request)
     }
 
@@ -115,6 +116,7 @@ impl Ready {
                 record: self.record,
                 spec: &request.spec,
                 manager: self.manager,
+                trace: runtime.trace.clone(),
             },
             request,
             place: self.place,
@@ -134,9 +136,10 @@ impl Ready {
                 warnings: self.plan.criu.warnings,
                 filter_flags: None,
                 config: Mutex::default(),
+                trace: runtime.trace.clone(),
             }),
             Err(error) => {
-                give_up(dir, record);
+                give_up(dir, record, &runtime.trace);
                 Err(error)
             }
         }
@@ -155,13 +158,13 @@ fn like_create(request: &mut RestoreRequest) -> Result<CreateRequest> {
 
 /// Ends and removes what there is of a container that failed. What went wrong first is what the caller must hear; what
 /// cannot be removed is in the record.
-fn give_up(dir: StateDir, mut record: Record) {
+fn give_up(dir: StateDir, mut record: Record, trace: &Trace) {
     record.status = Status::Stopped;
     if !record.cgroup_made {
         record.cgroup = None;
     }
     let _ = dir.save(&record);
-    let _ = destroy(dir, Some(&record));
+    let _ = destroy(dir, Some(&record), trace);
 }
 
 /// A container that is being restored.
@@ -192,7 +195,14 @@ impl Restoring<'_> {
         self.make_mount_points()?;
         let options = self.options(&criu.0, criu.1, names)?;
         let (criu, _) = criu;
-        let response = criu.work(Kind::Restore, &options, |notice| self.stage(notice));
+        let trace = self.making.trace.clone();
+        let span = trace.span("criu restores");
+        let response = criu.work(Kind::Restore, &options, |notice| {
+            let mut span = trace.span("criu asks");
+            span.note("stage", &notice.stage);
+            self.stage(notice)
+        });
+        drop(span);
         let response = response.map_err(|failed| self.place.explain(Kind::Restore, failed))?;
         let pid = response.restored.ok_or_else(|| {
             let message = "criu restored the container and does not say which process is its first";
@@ -208,7 +218,7 @@ impl Restoring<'_> {
         socket: OwnedFd,
         printed: Option<OwnedFd>,
     ) -> Result<(Criu, i32)> {
-        let mut launch = Launch::new(&self.plan.criu, descriptors);
+        let mut launch = Launch::new(&self.plan.criu, descriptors).traced(&self.making.trace);
         let walked = launch.walk(&mut self.making);
         match (walked, launch.init.take()) {
             (Ok(()), Some(init)) => {
@@ -229,7 +239,8 @@ impl Restoring<'_> {
 
     /// Makes what the mounts need in the root and in each other, as at a create: CRIU expects to find it.
     fn make_mount_points(&self) -> Result<()> {
-        let mut launch = Launch::new(&self.plan.mount_points, Descriptors::default());
+        let mut launch =
+            Launch::new(&self.plan.mount_points, Descriptors::default()).traced(&self.making.trace);
         let walked = launch.walk(&mut Nobody);
         if let Some(init) = launch.init.take() {
             super::kill::end(&init.pidfd)?;
@@ -305,11 +316,12 @@ impl Restoring<'_> {
             .flat_map(|kind| planned_hooks(spec, kind));
         for hook in hooks {
             let state = document(record, Status::Creating, pid);
-            run_hook(HookRun {
+            let run = HookRun {
                 hook: &hook,
                 state: &state,
                 cwd: &record.bundle,
-            })?;
+            };
+            super::hook(&self.making.trace, run)?;
         }
         Ok(())
     }

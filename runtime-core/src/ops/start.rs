@@ -1,6 +1,6 @@
 //! start: give the word to a waiting init, hear whether its program runs, run the poststart hooks.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -9,7 +9,7 @@ use super::Container;
 use super::create::poststart;
 use super::state::document;
 use crate::error::{Error, ErrorKind, Result};
-use crate::launch::{Link, follow_exec, hand_over};
+use crate::launch::{Link, Watch, follow_exec, hand_over};
 use crate::plan::NO_PROCESS;
 use crate::record::{START_SOCKET, StartLine};
 use crate::state::Status;
@@ -21,7 +21,7 @@ impl Container {
     /// WrongState, where it is not created; InvalidSpec, where its configuration has no process; Program and Hook, where the program or a startContainer hook fails: the
     /// container is stopped then.
     pub fn start(&mut self) -> Result<()> {
-        let _lock = self.dir.lock()?;
+        let _lock = self.trace.time("wait for the lock", || self.dir.lock())?;
         self.refresh()?;
         match self.status()? {
             Status::Created => {}
@@ -33,17 +33,32 @@ impl Container {
         if !self.record.start.iter().any(StartLine::is_exec) {
             return Err(Error::spec("process", NO_PROCESS));
         }
-        let link = self.connect()?;
-        link.go(None)?;
-        self.follow(&link)?;
+        let link = self.trace.time("connect to init", || self.connect())?;
+        let watch = self.watch();
+        link.go(watch.as_ref().map(|watch| watch.page().as_fd()))?;
+        self.trace
+            .time("wait for the program to run", || self.follow(&link))?;
+        if let Some(watch) = watch {
+            watch.executed();
+        }
         self.record.status = Status::Running;
-        self.dir.save(&self.record)?;
-        self.dir.unlink(START_SOCKET)?;
-        poststart(&self.record).inspect_err(|_| {
+        self.trace.time("save the record", || {
+            self.dir.save(&self.record)?;
+            self.dir.unlink(START_SOCKET)
+        })?;
+        poststart(&self.record, &self.trace).inspect_err(|_| {
             if let Some(pidfd) = &self.pidfd {
                 let _ = super::kill::end(pidfd);
             }
         })
+    }
+
+    /// The times of what init does from here on, where they are taken.
+    fn watch(&self) -> Option<Watch> {
+        let lines = self.record.start.iter();
+        let watch = Watch::new(&self.trace, lines.map(|line| (line.number, line.line())))?;
+        watch.pid.set(self.pid()?);
+        Some(watch)
     }
 
     /// The lines of the schedule behind the wait for start.

@@ -37,6 +37,7 @@ impl Container {
     /// # Errors
     /// As [`Container::state`].
     pub fn status(&self) -> Result<Status> {
+        let _span = self.trace.span("look at the processes");
         let record = &self.record;
         let alive = match &record.init {
             Some(init) => init.is_alive()?,

@@ -7,6 +7,7 @@
 use crate::cgroup::Limits;
 use crate::cgroup::systemd::{self, Manager, Property, Scope, Split};
 use crate::error::{Error, Result};
+use crate::trace::Trace;
 
 /// A unit that is about to change.
 pub(super) struct Unit<'a> {
@@ -18,8 +19,8 @@ pub(super) struct Unit<'a> {
 
 impl<'a> Unit<'a> {
     /// Finds the properties for the limits, and makes these what they have to be beside them. `saved` are those before.
-    pub(super) fn of(scope: &'a Scope, limits: &mut Limits, saved: &Limits) -> Result<Self> {
-        let mut manager = Manager::connect(scope.user)?;
+    pub(super) fn of(scope: &'a Scope, limits: &mut Limits, saved: &Limits, trace: &Trace) -> Result<Self> {
+        let mut manager = Manager::connect_traced(scope.user, trace)?;
         let version = manager.facts()?.version;
         let former = systemd::properties(&saved.writes, version)?.properties;
         let Split {

@@ -24,7 +24,7 @@ impl Container {
     /// WrongState, where checkBeforeUpdate found the use above the limit. The limits are then as before; where one could
     /// not be set back, the message names it.
     pub fn update(&mut self, request: &UpdateRequest) -> Result<Vec<Warning>> {
-        let _lock = self.dir.lock()?;
+        let _lock = self.trace.time("wait for the lock", || self.dir.lock())?;
         self.refresh()?;
         if self.status()? == Status::Stopped {
             return Err(Error::new(ErrorKind::NotRunning, "container not running"));
@@ -37,7 +37,7 @@ impl Container {
             .and_then(|linux| linux.resources().clone());
         let saved = saved.unwrap_or_default();
         let Merged { kept, written } = merge(&saved, &request.resources)?;
-        let facts = CgroupFacts::gather()?;
+        let facts = self.trace.time("look at the cgroups", CgroupFacts::gather)?;
         let mut limits = cgroup::limits(&written, &facts)?;
         let cgroup = self.own_cgroup(limits.writes.first())?;
         let scope = self
@@ -46,7 +46,12 @@ impl Container {
             .as_ref()
             .and_then(|cgroup| cgroup.scope.as_ref());
         let mut unit = match scope {
-            Some(scope) => Some(Unit::of(scope, &mut limits, &cgroup::limits(&saved, &facts)?)?),
+            Some(scope) => Some(Unit::of(
+                scope,
+                &mut limits,
+                &cgroup::limits(&saved, &facts)?,
+                &self.trace,
+            )?),
             None => None,
         };
         let schemata = change_schemata(request, &mut config, self.record.rdt.as_ref())?;
@@ -63,7 +68,9 @@ impl Container {
                 .and_then(|()| unit.tell())
                 .map_err(back)?;
         }
-        let changed = self.write(cgroup.as_ref(), &limits.writes, &config);
+        let changed = self.trace.time("write the limits", || {
+            self.write(cgroup.as_ref(), &limits.writes, &config)
+        });
         changed.map_err(|error| match unit {
             Some(unit) => back(unit.take_back_for(error)),
             None => back(error),

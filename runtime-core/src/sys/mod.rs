@@ -2,6 +2,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod code;
+pub(crate) mod counter;
 pub(crate) mod elsewhere;
 pub(crate) mod limit;
 pub(crate) mod mount;

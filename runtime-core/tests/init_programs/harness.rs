@@ -112,6 +112,15 @@ impl Init {
 
     /// Starts init; it inherits the descriptors under their present numbers.
     pub(crate) fn start_with(program: &[u8], inherited: &[BorrowedFd<'_>], stdin: Stdio) -> Self {
+        Self::spawn(program, None, inherited, stdin)
+    }
+
+    /// Starts init with a page of times.
+    pub(crate) fn start_watched(program: &[u8], page: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> Self {
+        Self::spawn(program, Some(page), inherited, Stdio::null())
+    }
+
+    fn spawn(program: &[u8], page: Option<&OwnedFd>, inherited: &[BorrowedFd<'_>], stdin: Stdio) -> Self {
         let memfd = rustix::fs::memfd_create("program", MemfdFlags::CLOEXEC).unwrap();
         rustix::io::write(&memfd, program).unwrap();
         let (ours, theirs) = rustix::net::socketpair(
@@ -126,6 +135,7 @@ impl Init {
         let guard = SPAWN.lock().unwrap_or_else(|broken| broken.into_inner());
         let passed: Vec<_> = [memfd.as_fd(), theirs.as_fd()]
             .into_iter()
+            .chain(page.map(AsFd::as_fd))
             .chain(inherited.iter().copied())
             .collect();
         for fd in &passed {
@@ -133,6 +143,7 @@ impl Init {
         }
         let mut child = Command::new(env!("RUNTIME_CORE_INIT"))
             .args([memfd.as_raw_fd().to_string(), theirs.as_raw_fd().to_string()])
+            .args(page.map(|page| page.as_raw_fd().to_string()))
             .env_clear()
             .stdin(stdin)
             .stdout(Stdio::piped())

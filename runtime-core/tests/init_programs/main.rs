@@ -16,4 +16,5 @@ mod protocol;
 mod races;
 mod start;
 mod terminal;
+mod trace;
 mod userns;

@@ -19,14 +19,14 @@ fn socket() -> OwnedFd {
     .unwrap()
 }
 
-fn listen(path: &Path) -> OwnedFd {
+pub(crate) fn listen(path: &Path) -> OwnedFd {
     let listener = socket();
     rustix::net::bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
     rustix::net::listen(&listener, 4).unwrap();
     listener
 }
 
-fn connect(path: &Path) -> OwnedFd {
+pub(crate) fn connect(path: &Path) -> OwnedFd {
     let socket = socket();
     rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
     rustix::net::sockopt::set_socket_timeout(

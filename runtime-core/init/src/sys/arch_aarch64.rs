@@ -41,6 +41,14 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// The processor's virtual counter.
+pub(crate) fn counter() -> u64 {
+    let count: u64;
+    // SAFETY: the instruction reads a counter into one register and touches nothing else.
+    unsafe { asm!("mrs {}, cntvct_el0", out(reg) count, options(nomem, nostack, preserves_flags)) };
+    count
+}
+
 /// Makes a thread by clone(2) with these flags: it calls `entry` with `argument` on the stack whose end is `stack`. Gives
 /// the thread's number; negative numbers are errnos.
 ///
@@ -141,6 +149,7 @@ pub(crate) mod number {
     pub(crate) const CLONE: usize = 220;
     pub(crate) const EXECVE: usize = 221;
     pub(crate) const MMAP: usize = 222;
+    pub(crate) const MUNMAP: usize = 215;
     pub(crate) const SET_MEMPOLICY: usize = 237;
     pub(crate) const ACCEPT4: usize = 242;
     pub(crate) const PRLIMIT: usize = 261;

@@ -44,6 +44,14 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// The processor's time stamp counter.
+pub(crate) fn counter() -> u64 {
+    let (low, high): (u64, u64);
+    // SAFETY: the instruction reads a counter into rax and rdx and touches nothing else.
+    unsafe { asm!("rdtsc", out("rax") low, out("rdx") high, options(nomem, nostack, preserves_flags)) };
+    high << 32 | low
+}
+
 /// Makes a thread by clone(2) with these flags: it calls `entry` with `argument` on the stack whose end is `stack`. Gives
 /// the thread's number; negative numbers are errnos.
 ///
@@ -91,6 +99,7 @@ pub(crate) mod number {
     pub(crate) const WRITE: usize = 1;
     pub(crate) const CLOSE: usize = 3;
     pub(crate) const MMAP: usize = 9;
+    pub(crate) const MUNMAP: usize = 11;
     pub(crate) const RT_SIGACTION: usize = 13;
     pub(crate) const RT_SIGPROCMASK: usize = 14;
     pub(crate) const IOCTL: usize = 16;

@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod messenger;
 pub(crate) mod mounts;
 pub(crate) mod process;
+pub(crate) mod slots;
 pub(crate) mod sockets;
 pub(crate) mod terminals;
 

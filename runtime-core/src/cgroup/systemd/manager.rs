@@ -21,6 +21,7 @@ use crate::dbus::{Address, Connection, Failure, Message, Value, is_closed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::cgroup::HierarchyKind;
 use crate::facts::systemd::SystemdFacts;
+use crate::trace::Trace;
 
 /// How long one operation may take, with all its calls: as long as runc waits for a job. A busy systemd is slow, and a
 /// hung one must not hang its callers (runc#3904).
@@ -49,6 +50,7 @@ pub(crate) struct Manager {
     deadline: Instant,
     /// A bus sends signals to those who asked for them; systemd's own socket to everybody.
     subscribed: bool,
+    trace: Trace,
 }
 
 impl Manager {
@@ -71,6 +73,16 @@ impl Manager {
         Self::connect_to(&addresses, user, Instant::now() + PATIENCE)
     }
 
+    /// The same, with the time of each call recorded.
+    ///
+    /// # Errors
+    /// As [`Manager::connect`].
+    pub(crate) fn connect_traced(user: bool, trace: &Trace) -> Result<Self> {
+        let mut manager = trace.time("connect to systemd", || Self::connect(user))?;
+        manager.trace = trace.clone();
+        Ok(manager)
+    }
+
     /// The first address where somebody listens.
     pub(super) fn connect_to(addresses: &[Address], user: bool, deadline: Instant) -> Result<Self> {
         let (connection, is_bus) = loop {
@@ -91,11 +103,14 @@ impl Manager {
             user,
             deadline,
             subscribed: !is_bus,
+            trace: Trace::off(),
         })
     }
 
     /// Calls a method; again over a new connection where systemd went away with the old one.
     fn call(&mut self, call: Message) -> Result<Message, Failure> {
+        let mut span = self.trace.span("call systemd");
+        span.note("method", &call.member);
         let patience = (Instant::now() + RESTART).min(self.deadline);
         loop {
             let failure = match self.connection.call(call.clone(), self.deadline) {
