@@ -30,7 +30,9 @@ fn every_link_between_documents_leads_to_a_file() {
     let root = workspace::root();
     let mut pages = below("docs", ".md");
     pages.extend(below("packaging", ".md"));
-    pages.extend(["README.md", "CHANGELOG.md", "shim/README.md"].map(|name| root.join(name)));
+    pages.extend(
+        ["README.md", "CHANGELOG.md", "SPECIFICATION.md", "shim/README.md"].map(|name| root.join(name)),
+    );
     let mut seen = 0;
     for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();

@@ -45,8 +45,12 @@ usage: cargo xtask COMMAND
   demo                       install what is missing, build, take a container through its life, clean up
   test [--quick]             formatting, lints, documentation, licences, all tests, conformance; ends with
                              `N passed, N failed, N skipped`; --quick leaves out documentation and conformance
-  bench [OPTIONS]            time and peak memory of commands, interleaved with runc, crun and youki
+  bench [OPTIONS]            time and memory of commands, interleaved with runc, crun and youki, and with the floor: bare
+                             system calls that make the same container
     --json FILE              also write the figures and every sample
+    --html FILE              also write a page with charts
+    --check                  compare with the budgets of SPECIFICATION.md; fails when one is missed or was not measured
+    --only PART[,PART]...    instead of all parts: commands, memory, together, limit, live, caller, mounts
     --runs N                 measured rounds, 5 to 10000 (default 50)
     --core N|all             run everything on this core (default: the last one), or on all as engines do
     --peer NAME=PATH         a runtime to compare with; may be given several times, and instead of
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
         [hot::LOAD, rest @ ..] => hot::load(rest),
         ["package", options @ ..] => package::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
+        [compare::HELD, rest @ ..] => compare::serve(rest),
         ["install", options @ ..] => install::run(options),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
         ["help" | "--help" | "-h"] | [] => {

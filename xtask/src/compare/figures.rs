@@ -1,176 +1,254 @@
-//! Figures from samples: medians, 99th percentiles, ratios, and how they are shown.
+//! Figures from series: what is computed of each, and how it is shown on a terminal and to machines.
 //!
-//! Must not live here: measuring.
+//! Must not live here: measuring; pages for people.
 
-use super::rounds::{Operation, Samples};
+use super::contestant::{FLOOR, OWN};
+use super::rounds::Operation;
+use super::series::{Quantity, Series, Table};
+use super::statistics::{Estimate, median, median_estimate, percentile, ratio_estimate};
+use super::{callers, live};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
-/// The runtime that ratios are taken to: the fastest of the peers.
-const REFERENCE: &str = "crun";
-
-/// The figures of one runtime and one command.
+/// The figures of one series.
 #[derive(Debug)]
-pub(crate) struct Row {
-    operation: Operation,
-    runtime: String,
-    /// Sorted, in nanoseconds.
-    nanos: Vec<u64>,
-    /// Sorted, in KiB.
-    peaks: Vec<u64>,
-    /// Median time over the reference's.
-    ratio: Option<f64>,
+pub(crate) struct Figure<'a> {
+    pub(crate) series: &'a Series,
+    pub(crate) median: u64,
+    pub(crate) p90: u64,
+    pub(crate) p99: u64,
+    /// The median, and between what it may lie.
+    pub(crate) estimate: Estimate,
+    /// The own runtime's median over each other one's, by name.
+    pub(crate) ratios: Vec<(&'a str, Estimate)>,
+    /// The median over the floor's.
+    pub(crate) floors: Option<Estimate>,
 }
 
-/// Times in nanoseconds and peaks in KiB.
-type Columns = (Vec<u64>, Vec<u64>);
-
-/// One row for each command and runtime, by command.
-pub(crate) fn rows(samples: &Samples) -> Vec<Row> {
-    let mut groups = BTreeMap::<(Operation, &str), Columns>::new();
-    for measured in &samples.all {
-        let (nanos, peaks) = groups.entry((measured.operation, &measured.runtime)).or_default();
-        nanos.push(measured.sample.nanos);
-        peaks.push(measured.sample.peak_kib);
-    }
-    for (nanos, peaks) in groups.values_mut() {
-        nanos.sort_unstable();
-        peaks.sort_unstable();
-    }
-    let reference = |operation| {
-        groups
-            .get(&(operation, REFERENCE))
-            .map(|(nanos, _)| median(nanos))
+/// The order in which runtimes are shown: the own one first, the floor last.
+pub(crate) fn rank(runtime: &str) -> (u8, &str) {
+    let rank = match runtime {
+        OWN => 0,
+        FLOOR => 2,
+        _ => 1,
     };
-    groups
-        .iter()
-        .map(|((operation, runtime), (nanos, peaks))| Row {
-            operation: *operation,
-            runtime: (*runtime).to_owned(),
-            ratio: reference(*operation).map(|of_reference| ratio(median(nanos), of_reference)),
-            nanos: nanos.clone(),
-            peaks: peaks.clone(),
-        })
-        .collect()
+    (rank, runtime)
 }
 
-/// The table for people.
-pub(crate) fn print(rows: &[Row]) {
-    println!(
-        "\n{:<16} {:<10} {:>10} {:>10} {:>8} {:>10}",
-        "command", "runtime", "median ms", "p99 ms", "to crun", "peak KiB"
-    );
-    for row in rows {
-        println!(
-            "{:<16} {:<10} {:>10} {:>10} {:>8} {:>10}",
-            row.operation.name(),
-            row.runtime,
-            millis(median(&row.nanos)),
-            millis(percentile(&row.nanos, 99)),
-            row.ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
-            median(&row.peaks)
-        );
-    }
-}
-
-/// Everything for machines, every sample included.
-pub(crate) fn json(rows: &[Row]) -> Vec<Value> {
-    rows.iter()
-        .map(|row| {
-            json!({
-                "command": row.operation.name(),
-                "runtime": row.runtime,
-                "median_ns": median(&row.nanos),
-                "p99_ns": percentile(&row.nanos, 99),
-                "min_ns": row.nanos.first(),
-                "ratio_to_crun": row.ratio,
-                "median_peak_kib": median(&row.peaks),
-                "max_peak_kib": row.peaks.last(),
-                "sorted_ns": row.nanos,
+/// One for each series: by quantity and row, and within a row the runtimes in their order at each point.
+pub(crate) fn figures(table: &Table) -> Vec<Figure<'_>> {
+    let mut all: Vec<&Series> = table.all().iter().collect();
+    let place = |series: &Series| {
+        let rows = table.rows(series.quantity);
+        rows.iter().position(|row| *row == series.row)
+    };
+    all.sort_by_cached_key(|series| {
+        let (rank, name) = rank(&series.runtime);
+        (series.quantity, place(series), series.at, rank, name.to_owned())
+    });
+    all.into_iter()
+        .filter_map(|series| {
+            let samples = &series.samples;
+            Some(Figure {
+                series,
+                median: median(samples),
+                p90: percentile(samples, 90),
+                p99: percentile(samples, 99),
+                estimate: median_estimate(samples)?,
+                ratios: ratios(table, series),
+                floors: floors(table, series),
             })
         })
         .collect()
 }
 
-/// Nanoseconds as milliseconds with two digits, rounded.
-fn millis(nanos: u64) -> String {
-    let hundredths = (nanos + 5_000) / 10_000;
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+fn ratios<'a>(table: &'a Table, series: &Series) -> Vec<(&'a str, Estimate)> {
+    if series.runtime != OWN {
+        return Vec::new();
+    }
+    let others = table
+        .runtimes()
+        .into_iter()
+        .filter(|name| *name != OWN && *name != FLOOR);
+    others
+        .filter_map(|name| {
+            let other = table.samples(&series.row, series.quantity, series.at, name);
+            Some((name, ratio_estimate(&series.samples, other)?))
+        })
+        .collect()
 }
 
-/// The middle of a sorted list, the mean of two for an even number; 0 for none.
-fn median(sorted: &[u64]) -> u64 {
-    match sorted.len() {
-        0 => 0,
-        odd if odd % 2 == 1 => sorted[odd / 2],
-        even => u64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
+fn floors(table: &Table, series: &Series) -> Option<Estimate> {
+    if series.runtime == FLOOR || series.quantity != Quantity::Time {
+        return None;
+    }
+    let (row, at) = floor_of(&series.row, series.at)?;
+    ratio_estimate(&series.samples, table.samples(row, Quantity::Time, at, FLOOR))
+}
+
+/// The floor's row that a row is times of: its own, or that of the default configuration.
+fn floor_of(row: &str, at: Option<u64>) -> Option<(&str, Option<u64>)> {
+    match row {
+        callers::LIBRARY => Some((callers::CALLER, at)),
+        live::CREATE => Some((Operation::Create.name(), None)),
+        _ if at.is_some() || row == super::together::MANY => Some((row, at)),
+        _ if row.starts_with("run") => Some((Operation::Run.name(), None)),
+        _ if row.starts_with("create") => Some((Operation::Create.name(), None)),
+        _ => None,
     }
 }
 
-/// The smallest sample that `percent` of a sorted list do not exceed (nearest rank); 0 for none.
-fn percentile(sorted: &[u64], percent: usize) -> u64 {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+/// The tables for people.
+pub(crate) fn print(figures: &[Figure<'_>]) {
+    for quantity in Quantity::ALL {
+        let of_it: Vec<&Figure<'_>> = figures
+            .iter()
+            .filter(|one| one.series.quantity == quantity)
+            .collect();
+        if of_it.is_empty() {
+            continue;
+        }
+        println!(
+            "\n{:<42} {:<9} {:>12} {:>12} {:>12} {:>8}  own to others (95 %)",
+            quantity.name(),
+            "runtime",
+            "median",
+            "90 %",
+            "99 %",
+            "x floor"
+        );
+        for figure in of_it {
+            let show = |number| quantity.show(number);
+            println!(
+                "{:<42} {:<9} {:>12} {:>12} {:>12} {:>8}  {}",
+                title(figure.series),
+                figure.series.runtime,
+                show(figure.median),
+                show(figure.p90),
+                show(figure.p99),
+                figure
+                    .floors
+                    .map_or("-".to_owned(), |floor| format!("{:.2}", floor.value)),
+                all_ratios(&figure.ratios)
+            );
+        }
+    }
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "nanoseconds below 2^53 are exact, 104 days"
-)]
-fn ratio(own: u64, reference: u64) -> f64 {
-    own as f64 / reference.max(1) as f64
+/// The row, and its point.
+pub(crate) fn title(series: &Series) -> String {
+    match series.at {
+        Some(at) => format!("{} [{at}]", series.row),
+        None => series.row.clone(),
+    }
+}
+
+/// `crun 0.32 (0.30 to 0.35), runc 0.20 (0.19 to 0.22)`.
+pub(crate) fn all_ratios(ratios: &[(&str, Estimate)]) -> String {
+    let one = |(name, ratio): &(&str, Estimate)| format!("{name} {}", show_ratio(ratio));
+    ratios.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// `0.32 (0.30 to 0.35)`.
+pub(crate) fn show_ratio(ratio: &Estimate) -> String {
+    format!("{:.2} ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high)
+}
+
+/// Everything for machines, every sample included.
+pub(crate) fn json(figures: &[Figure<'_>]) -> Vec<Value> {
+    let interval = |estimate: &Estimate| json!([estimate.low, estimate.high]);
+    figures
+        .iter()
+        .map(|figure| {
+            let ratios: serde_json::Map<String, Value> = figure
+                .ratios
+                .iter()
+                .map(|(name, ratio)| {
+                    (
+                        (*name).to_owned(),
+                        json!({"ratio": ratio.value, "interval": interval(ratio)}),
+                    )
+                })
+                .collect();
+            let floor = figure
+                .floors
+                .map(|floor| json!({"ratio": floor.value, "interval": interval(&floor)}));
+            json!({
+                "row": figure.series.row,
+                "at": figure.series.at,
+                "quantity": figure.series.quantity.name(),
+                "unit": figure.series.quantity.unit(),
+                "runtime": figure.series.runtime,
+                "median": figure.median,
+                "median_interval": interval(&figure.estimate),
+                "p90": figure.p90,
+                "p99": figure.p99,
+                "ratios": ratios,
+                "times_the_floor": floor,
+                "samples": figure.series.samples,
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rounds::Measured;
-    use super::super::sample::Sample;
     use super::*;
 
-    #[test]
-    fn medians_and_percentiles() {
-        assert_eq!(median(&[]), 0);
-        assert_eq!(median(&[3]), 3);
-        assert_eq!(median(&[1, 3, 9]), 3);
-        assert_eq!(median(&[1, 3, 5, 9]), 4);
-        let hundred: Vec<u64> = (1..=100).collect();
-        assert_eq!(percentile(&hundred, 99), 99);
-        assert_eq!(percentile(&hundred[..50], 99), 50);
-        assert_eq!(percentile(&[], 99), 0);
-        assert_eq!(millis(1_234_567), "1.23");
-        assert_eq!(millis(999_999), "1.00");
+    fn table() -> Table {
+        let mut table = Table::default();
+        for (row, at, runtime, number) in [
+            ("run true", None, "crun", 200),
+            ("run true", None, OWN, 100),
+            ("run true", None, FLOOR, 50),
+            ("run, terminal", None, OWN, 150),
+            ("state", None, OWN, 10),
+            (callers::CALLER, Some(4), FLOOR, 40),
+            (callers::LIBRARY, Some(4), OWN, 20),
+            (live::CREATE, Some(500), OWN, 70),
+            ("create", None, FLOOR, 35),
+        ] {
+            for extra in 0..3 {
+                table.put(row, Quantity::Time, at, runtime, number + extra - 1);
+            }
+        }
+        table
     }
 
     #[test]
-    fn ratios_are_to_the_reference_of_the_same_command() {
-        let measured = |runtime: &str, operation, nanos| Measured {
-            runtime: runtime.to_owned(),
-            operation,
-            sample: Sample {
-                nanos,
-                peak_kib: 10,
-                floor_kib: 1,
-            },
+    fn ratios_are_to_others_of_the_same_row_and_times_are_of_the_floor() {
+        let table = table();
+        let figures = figures(&table);
+        let found = |row: &str, runtime: &str| {
+            figures
+                .iter()
+                .find(|one| one.series.row == row && one.series.runtime == runtime)
+                .unwrap()
         };
-        let samples = Samples {
-            all: vec![
-                measured("crun", Operation::Run, 200),
-                measured("runtime", Operation::Run, 100),
-                measured("runtime", Operation::Exec, 100),
-            ],
-            floor_kib: 1,
-        };
-        let ratios: Vec<_> = rows(&samples)
-            .into_iter()
-            .map(|row| (row.runtime, row.ratio))
+        let order: Vec<&str> = figures
+            .iter()
+            .take(4)
+            .map(|one| one.series.runtime.as_str())
             .collect();
-        assert_eq!(
-            ratios,
-            [
-                ("crun".to_owned(), Some(1.0)),
-                ("runtime".to_owned(), Some(0.5)),
-                ("runtime".to_owned(), None)
-            ]
-        );
+        assert_eq!(order, [OWN, "crun", FLOOR, OWN]);
+        let own = found("run true", OWN);
+        assert_eq!(own.ratios.len(), 1);
+        assert!(own.ratios[0].0 == "crun" && (own.ratios[0].1.value - 0.5).abs() < 0.01);
+        assert!((own.floors.unwrap().value - 2.0).abs() < 0.01);
+        assert!((found("run true", "crun").floors.unwrap().value - 4.0).abs() < 0.01);
+        assert!((found("run, terminal", OWN).floors.unwrap().value - 3.0).abs() < 0.01);
+        assert!((found(callers::LIBRARY, OWN).floors.unwrap().value - 0.5).abs() < 0.02);
+        assert!((found(live::CREATE, OWN).floors.unwrap().value - 2.0).abs() < 0.01);
+        assert!(found("state", OWN).floors.is_none() && found("state", OWN).ratios.is_empty());
+        assert!(found("run true", FLOOR).floors.is_none() && found("run true", "crun").ratios.is_empty());
+    }
+
+    #[test]
+    fn machines_get_every_sample() {
+        let table = table();
+        let all = json(&figures(&table));
+        assert_eq!(all[0]["samples"], json!([99, 100, 101]));
+        assert_eq!(all[0]["ratios"]["crun"]["ratio"], 0.5);
+        assert_eq!((&all[0]["at"], &all[6]["at"]), (&Value::Null, &json!(4)));
+        assert_eq!(all.len(), table.all().len());
     }
 }

@@ -1,255 +1,252 @@
-//! The rounds: which commands every runtime follows, in which order.
+//! The rounds: which commands every contestant follows, in which order.
 //!
 //! Must not live here: statistics.
 
+use super::contestant::{Act, Contestant};
 use super::profile;
-use super::sample::{Sample, take};
-use crate::workspace::Scratch;
-use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use super::sample::Sample;
+use super::series::{Quantity, Table};
+use super::stage::Stage;
 
-/// What is measured, in the order of a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What is measured in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// `run` of a container that ends at once: create, start, wait, delete.
     Run,
-    /// `create` of a container that stays.
-    Create,
-    /// `start` of it.
-    Start,
-    /// `state` of it.
-    State,
-    /// `exec` of a program that ends at once in it.
-    Exec,
-    /// `delete --force` of it while it runs.
-    Delete,
-    /// `run` under a seccomp profile of docker's size that the runtime has not seen before.
+    RunUser,
+    RunTerminal,
     RunNewProfile,
-    /// `run` under docker's profile, again and again.
     RunProfile,
-    /// `run` with two GPUs: nodes, 29 mounts, and six hooks, by NVIDIA's program where it is installed.
+    RunScope,
     RunGpu,
+    CreateGpu,
+    Create,
+    Start,
+    State,
+    Exec,
+    Kill,
+    Delete,
+    DeleteForce,
 }
-
-/// The name of the runtime that is measured against the others.
-pub(crate) const OWN: &str = "runtime";
 
 impl Operation {
     /// All.
-    pub(crate) const ALL: [Operation; 9] = [
+    pub(crate) const ALL: [Operation; 15] = [
         Operation::Run,
+        Operation::RunUser,
+        Operation::RunTerminal,
+        Operation::RunNewProfile,
+        Operation::RunProfile,
+        Operation::RunScope,
+        Operation::RunGpu,
+        Operation::CreateGpu,
         Operation::Create,
         Operation::Start,
         Operation::State,
         Operation::Exec,
+        Operation::Kill,
         Operation::Delete,
-        Operation::RunNewProfile,
-        Operation::RunProfile,
-        Operation::RunGpu,
+        Operation::DeleteForce,
     ];
 
-    /// For tables.
+    /// The row in tables and budgets.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Operation::Run => "run true",
+            Operation::RunUser => "run, user namespace",
+            Operation::RunTerminal => "run, terminal",
+            Operation::RunNewProfile => "run, new profile",
+            Operation::RunProfile => "run, known profile",
+            Operation::RunScope => "run, systemd scope",
+            Operation::RunGpu => "run, 2 GPUs",
+            Operation::CreateGpu => "create, 2 GPUs",
             Operation::Create => "create",
             Operation::Start => "start",
             Operation::State => "state",
             Operation::Exec => "exec true",
-            Operation::Delete => "delete --force",
-            Operation::RunNewProfile => "run, new profile",
-            Operation::RunProfile => "run, profile",
-            Operation::RunGpu => "run, 2 GPUs",
+            Operation::Kill => "kill",
+            Operation::Delete => "delete, stopped",
+            Operation::DeleteForce => "delete --force, running",
         }
     }
-}
 
-/// A runtime that takes part.
-#[derive(Debug)]
-pub(crate) struct Contestant {
-    name: String,
-    path: PathBuf,
-    version: String,
-    state: String,
-    has_exec: bool,
-}
-
-impl Contestant {
-    /// Asks the program for its version and whether it has `exec`.
-    ///
-    /// # Errors
-    /// It cannot be run.
-    pub(crate) fn look(name: &str, path: &Path, scratch: &Scratch) -> Result<Contestant, String> {
-        let ask = |arguments: &[&str]| {
-            Command::new(path)
-                .args(arguments)
-                .stdin(Stdio::null())
-                .output()
-                .map_err(|error| format!("{name}: {}: {error}", path.display()))
-        };
-        let version = ask(&["--version"])?;
-        let version = String::from_utf8_lossy(&version.stdout)
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        Ok(Contestant {
-            name: name.to_owned(),
-            path: path.to_owned(),
-            version,
-            state: scratch
-                .join(&format!("state-{name}"))
-                .to_string_lossy()
-                .into_owned(),
-            has_exec: ask(&["exec", "--help"])?.status.success(),
-        })
-    }
-
-    /// For the report.
-    pub(crate) fn about(&self) -> Value {
-        json!({
-            "name": self.name,
-            "version": self.version,
-            "bytes": std::fs::metadata(&self.path).map(|file| file.len()).ok(),
-        })
-    }
-
-    fn delete(&self, id: &str) {
-        let _ = Command::new(&self.path)
-            .args(["--root", &self.state, "delete", "--force", id])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-    }
-}
-
-/// One measured command.
-#[derive(Debug, Clone)]
-pub(crate) struct Measured {
-    /// The runtime's name.
-    pub(crate) runtime: String,
-    /// The command.
-    pub(crate) operation: Operation,
-    /// The figures.
-    pub(crate) sample: Sample,
-}
-
-/// All that was measured.
-#[derive(Debug, Default)]
-pub(crate) struct Samples {
-    /// In the order of measuring.
-    pub(crate) all: Vec<Measured>,
-    /// The highest floor that a measuring process had, in KiB.
-    pub(crate) floor_kib: u64,
-}
-
-/// What all runtimes share.
-#[derive(Debug)]
-pub(crate) struct Stage {
-    /// Bundle of a container that ends at once.
-    pub(crate) ends: PathBuf,
-    /// Bundle of a container that stays.
-    pub(crate) stays: PathBuf,
-    /// Bundle of a container that ends at once, to get another seccomp profile each time.
-    pub(crate) new_profile: PathBuf,
-    /// The same with docker's profile.
-    pub(crate) profile: PathBuf,
-    /// Bundle of a container that ends at once and has GPUs.
-    pub(crate) gpu: PathBuf,
-    /// Whether there is a program for its hooks; a runtime that does them itself needs none.
-    pub(crate) gpu_hook: bool,
-    /// This program built for release, whose own memory hides less.
-    pub(crate) sampler: PathBuf,
-    /// The core that everything is pinned to, if it is.
-    pub(crate) core: Option<usize>,
-}
-
-impl Stage {
-    /// Rounds that are thrown away; a runtime that fails in them is taken out, with its reason.
-    pub(crate) fn warm_up(&self, contestants: &mut Vec<Contestant>, rounds: usize) -> Vec<String> {
-        let mut reasons = Vec::new();
-        for _ in 0..rounds {
-            contestants.retain(|contestant| match self.turn(contestant) {
-                Ok(_) => true,
-                Err(error) => {
-                    // Some runtimes add a page of stack trace.
-                    reasons.push(error.lines().next().unwrap_or_default().to_owned());
-                    false
-                }
-            });
-        }
-        reasons
-    }
-
-    /// Measures.
-    ///
-    /// # Errors
-    /// A command failed: a figure over fewer samples would not be comparable.
-    pub(crate) fn measure(&self, contestants: &mut [Contestant], rounds: usize) -> Result<Samples, String> {
-        let mut samples = Samples::default();
-        for round in 0..rounds {
-            if round % 10 == 0 {
-                println!("round {round} of {rounds}");
+    /// What it is, for who reads the report.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Operation::Run => "the default configuration, from the bundle to gone",
+            Operation::RunUser => "the same with 65,536 ids mapped",
+            Operation::RunTerminal => "run --detach with a console socket",
+            Operation::RunNewProfile => "docker's seccomp profile, changed so that it was never seen before",
+            Operation::RunProfile => "docker's seccomp profile of 377 names, again and again",
+            Operation::RunScope => "with the systemd driver",
+            Operation::RunGpu => {
+                "nodes, 29 mounts and six hooks; by NVIDIA's program where the runtime does not do them"
             }
-            for contestant in contestants.iter() {
-                samples.all.extend(self.turn(contestant)?);
+            Operation::CreateGpu => "the same up to the wait for start",
+            Operation::Create => "up to the wait for start",
+            Operation::Start => "of the created container",
+            Operation::State => "of the running container",
+            Operation::Exec => "true in the running container",
+            Operation::Kill => "SIGKILL to the running container",
+            Operation::Delete => "of the killed container",
+            Operation::DeleteForce => "of a running container",
+        }
+    }
+}
+
+/// Rounds that are thrown away; a contestant that fails in them is taken out, with its reason.
+pub(crate) fn warm_up(stage: &Stage, contestants: &mut Vec<Contestant>, rounds: usize) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for _ in 0..rounds {
+        contestants.retain(|contestant| match turn(stage, contestant, false) {
+            Ok(_) => true,
+            Err(error) => {
+                // Some runtimes add a page of stack trace.
+                reasons.push(error.lines().next().unwrap_or_default().to_owned());
+                false
             }
-            // The next round begins with another one.
-            contestants.rotate_left(usize::from(!contestants.is_empty()));
+        });
+    }
+    reasons
+}
+
+/// Measures times and peaks; gives the highest floor that a measuring process had, in KiB.
+///
+/// # Errors
+/// A command failed: a figure over fewer samples would not be comparable.
+pub(crate) fn measure(
+    stage: &Stage,
+    contestants: &mut [Contestant],
+    rounds: usize,
+    table: &mut Table,
+) -> Result<u64, String> {
+    let mut floor_kib = 0;
+    for round in 0..rounds {
+        if round % 10 == 0 {
+            println!("round {round} of {rounds}");
         }
-        samples.floor_kib = samples
-            .all
-            .iter()
-            .map(|measured| measured.sample.floor_kib)
-            .max()
-            .unwrap_or(0);
-        Ok(samples)
+        for contestant in contestants.iter() {
+            for (operation, sample) in turn(stage, contestant, false)? {
+                let (row, name) = (operation.name(), &contestant.name);
+                table.put(row, Quantity::Time, None, name, sample.nanos);
+                table.put(row, Quantity::Peak, None, name, sample.peak_kib);
+                floor_kib = floor_kib.max(sample.floor_kib);
+            }
+        }
+        // The next round begins with another one.
+        contestants.rotate_left(usize::from(!contestants.is_empty()));
+    }
+    Ok(floor_kib)
+}
+
+/// Looks at the memory of the same commands when they end.
+///
+/// # Errors
+/// As [`measure`].
+pub(crate) fn trace(
+    stage: &Stage,
+    contestants: &[Contestant],
+    rounds: usize,
+    table: &mut Table,
+) -> Result<(), String> {
+    for _ in 0..rounds {
+        for contestant in contestants {
+            for (operation, sample) in turn(stage, contestant, true)? {
+                let (row, name) = (operation.name(), &contestant.name);
+                table.put(row, Quantity::Anonymous, None, name, sample.anonymous_kib);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All commands of one contestant, once. Leaves no container, on failure neither.
+fn turn(stage: &Stage, contestant: &Contestant, trace: bool) -> Result<Vec<(Operation, Sample)>, String> {
+    let id = format!("xtask-bench-{}", std::process::id());
+    let measured = Turn {
+        stage,
+        contestant,
+        trace,
+        measured: Vec::new(),
+    }
+    .follow(&id);
+    if measured.is_err() {
+        contestant.sweep(&id);
+    }
+    measured
+}
+
+struct Turn<'a> {
+    stage: &'a Stage,
+    contestant: &'a Contestant,
+    trace: bool,
+    measured: Vec<(Operation, Sample)>,
+}
+
+impl Turn<'_> {
+    /// One id is enough: no two containers live at the same time.
+    fn follow(mut self, id: &str) -> Result<Vec<(Operation, Sample)>, String> {
+        let (stage, who) = (self.stage, self.contestant);
+        self.take(Operation::Run, Act::Run(&stage.ends, id))?;
+        if !who.is_floor() {
+            self.variants(id)?;
+        }
+        self.take(Operation::Create, Act::Create(&stage.stays, id))?;
+        if who.is_floor() {
+            who.must(Act::DeleteForce(id))?;
+            return Ok(self.measured);
+        }
+        self.take(Operation::Start, Act::Start(id))?;
+        self.take(Operation::State, Act::State(id))?;
+        self.take(Operation::Exec, Act::Exec(id))?;
+        self.take(Operation::Kill, Act::Kill(id))?;
+        who.wait_stopped(id)?;
+        self.take(Operation::Delete, Act::Delete(id))?;
+        who.must(Act::RunDetached(&stage.stays, id))?;
+        self.take(Operation::DeleteForce, Act::DeleteForce(id))?;
+        Ok(self.measured)
     }
 
-    /// All commands of one runtime, once. Leaves no container, on failure neither.
-    fn turn(&self, contestant: &Contestant) -> Result<Vec<Measured>, String> {
-        let ids = ["run", "stay"].map(|kind| format!("xtask-bench-{}-{kind}", std::process::id()));
-        let measured = self.follow(contestant, &ids[0], &ids[1]);
-        if measured.is_err() {
-            ids.iter().for_each(|id| contestant.delete(id));
+    /// Containers that the floor does not make.
+    fn variants(&mut self, id: &str) -> Result<(), String> {
+        let (stage, who) = (self.stage, self.contestant);
+        self.take(Operation::RunUser, Act::Run(&stage.user, id))?;
+        let socket = stage.place("console");
+        self.take(
+            Operation::RunTerminal,
+            Act::RunTerminal(&stage.terminal, id, &socket),
+        )?;
+        who.must(Act::DeleteForce(id))?;
+        profile::put_new(&stage.new_profile)?;
+        self.take(Operation::RunNewProfile, Act::Run(&stage.new_profile, id))?;
+        self.take(Operation::RunProfile, Act::Run(&stage.profile, id))?;
+        if let Some(scope) = &stage.scope {
+            self.take(Operation::RunScope, Act::RunScope(scope, id))?;
         }
-        measured
+        if stage.gpu_hook || who.is_own() {
+            self.take(Operation::RunGpu, Act::Run(&stage.gpu, id))?;
+            self.take(Operation::CreateGpu, Act::Create(&stage.gpu, id))?;
+            who.must(Act::DeleteForce(id))?;
+        }
+        Ok(())
     }
 
-    fn follow(&self, contestant: &Contestant, short: &str, long: &str) -> Result<Vec<Measured>, String> {
-        let (ends, stays) = (self.ends.to_string_lossy(), self.stays.to_string_lossy());
-        let gpu = self.gpu.to_string_lossy();
-        let (new, known) = (self.new_profile.to_string_lossy(), self.profile.to_string_lossy());
-        profile::put_new(&self.new_profile)?;
-        let mut measured = Vec::new();
-        for operation in Operation::ALL {
-            let arguments = match operation {
-                Operation::Run => vec!["run", "--bundle", &ends, short],
-                Operation::Create => vec!["create", "--bundle", &stays, long],
-                Operation::Start => vec!["start", long],
-                Operation::State => vec!["state", long],
-                Operation::Exec if !contestant.has_exec => continue,
-                Operation::Exec => vec!["exec", long, "/bin/true"],
-                Operation::Delete => vec!["delete", "--force", long],
-                Operation::RunNewProfile => vec!["run", "--bundle", &new, short],
-                Operation::RunGpu if !self.gpu_hook && contestant.name != OWN => continue,
-                Operation::RunGpu => vec!["run", "--bundle", &gpu, short],
-                Operation::RunProfile => vec!["run", "--bundle", &known, short],
-            };
-            let words: Vec<&str> = ["--root", &contestant.state]
-                .into_iter()
-                .chain(arguments)
-                .collect();
-            let sample = take(&self.sampler, self.core, &contestant.path, &words)
-                .map_err(|error| format!("{}: {}: {error}", contestant.name, operation.name()))?;
-            measured.push(Measured {
-                runtime: contestant.name.clone(),
-                operation,
-                sample,
-            });
+    fn take(&mut self, operation: Operation, act: Act<'_>) -> Result<(), String> {
+        if let Some(sample) = self.stage.take(self.contestant, act, self.trace)? {
+            self.measured.push((operation, sample));
         }
-        Ok(measured)
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = Operation::ALL.iter().map(|one| one.name()).collect();
+        assert_eq!(names.len(), Operation::ALL.len());
+        assert!(Operation::ALL.iter().all(|one| one.about().len() > 10));
     }
 }
