@@ -9,6 +9,7 @@
 //! - [`package`]: what people get who do not build it themselves.
 //! - [`soak`]: thousands of containers, and what is left of them.
 //! - [`fuzz`]: the fuzz targets, for a bounded time.
+//! - [`picture`]: where the time of one start goes, as docs/tracing.md shows it.
 //! - [`vm`]: a guest with systemd and cgroup v2, for the tests that this host cannot run.
 
 #![allow(
@@ -28,6 +29,7 @@ mod host;
 mod install;
 mod licences;
 mod package;
+mod picture;
 mod soak;
 mod spdx;
 mod steps;
@@ -59,6 +61,9 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [TARGET]
                              the fuzz targets of the folder fuzz under libFuzzer, N seconds each (default 60), or one;
                              fails when anything is found, which then lies in target/fuzz/findings
+  trace-picture [OPTIONS]    draws docs/trace-of-a-start.svg from the quickest of some starts of the release build
+    --trace FILE             instead from this trace (runtime --trace FILE ...)
+    --output FILE            elsewhere
   package [--output DIR]     a release build as Debian package and tarball, with a bill of materials (CycloneDX) and their
                              SHA-256 sums, in target/package or DIR
   package check [PART...]    whether others can use them: crates (runtime-core builds alone as published), install (cargo
@@ -93,6 +98,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => compare::run(options),
         ["soak", options @ ..] => soak::run(options),
         ["fuzz", options @ ..] => fuzz::run(options),
+        ["trace-picture", options @ ..] => picture::run(options),
         ["package", options @ ..] => package::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         ["install", options @ ..] => install::run(options),
