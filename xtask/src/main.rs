@@ -10,6 +10,7 @@
 //! - [`soak`]: thousands of containers, and what is left of them.
 //! - [`fuzz`]: the fuzz targets, for a bounded time.
 //! - [`hot`]: which code belongs side by side in the binary.
+//! - [`picture`]: where the time of one start goes, as docs/tracing.md shows it.
 //! - [`vm`]: a guest with systemd and cgroup v2, for the tests that this host cannot run.
 
 #![allow(
@@ -30,6 +31,7 @@ mod hot;
 mod install;
 mod licences;
 mod package;
+mod picture;
 mod soak;
 mod spdx;
 mod steps;
@@ -67,6 +69,9 @@ usage: cargo xtask COMMAND
                              fails when anything is found, which then lies in target/fuzz/findings
   hot                        samples a container's usual life and writes runtime-cli/hot.ld, which tells the linker what code
                              to put side by side; now and then, not with every change
+  trace-picture [OPTIONS]    draws docs/trace-of-a-start.svg from the quickest of some starts of the release build
+    --trace FILE             instead from this trace (runtime --trace FILE ...)
+    --output FILE            elsewhere
   package [--output DIR]     a release build as Debian package and tarball, with a bill of materials (CycloneDX) and their
                              SHA-256 sums, in target/package or DIR
   package check [PART...]    whether others can use them: crates (runtime-core builds alone as published), install (cargo
@@ -103,6 +108,7 @@ fn main() -> ExitCode {
         ["fuzz", options @ ..] => fuzz::run(options),
         ["hot", options @ ..] => hot::run(options),
         [hot::LOAD, rest @ ..] => hot::load(rest),
+        ["trace-picture", options @ ..] => picture::run(options),
         ["package", options @ ..] => package::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         [compare::HELD, rest @ ..] => compare::serve(rest),

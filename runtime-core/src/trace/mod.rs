@@ -1,6 +1,6 @@
 //! How long what takes: a record of times that a caller asks for, in this process and in init.
 //!
-//! ```
+//! ```no_run
 //! use runtime_core::{Runtime, Trace};
 //!
 //! let trace = Trace::on();
