@@ -7,7 +7,7 @@
 //! ([`measure`]), which is pinned to one core unless told otherwise, takes the time and reports the peak memory of what it waited for.
 //!
 //! - [`contestant`], [`stage`], [`sample`], [`traced`], [`held`]: who takes part, with what, and how one command is measured.
-//! - [`rounds`], [`resident`], [`together`], [`limit`], [`live`], [`callers`]: the parts of the measuring.
+//! - [`rounds`], [`resident`], [`together`], [`limit`], [`live`], [`callers`], [`shims`]: the parts of the measuring.
 //! - [`series`], [`statistics`], [`figures`], [`budgets`], [`page`]: what was measured, and what is made of it.
 
 mod budgets;
@@ -24,6 +24,7 @@ mod resident;
 mod rounds;
 mod sample;
 mod series;
+mod shims;
 mod stage;
 mod statistics;
 mod together;
@@ -36,6 +37,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use options::{Options, Part};
 use serde_json::{Value, json};
 use series::Table;
+use shims::Shim;
 use stage::Stage;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +84,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     );
     let mut table = Table::default();
     let load = load();
-    let (floor_kib, more) = take_all(&options, &stage, &mut contestants, &release, &mut table)?;
+    let (floor_kib, more) = take_all(&options, &stage, &states, &mut contestants, &release, &mut table)?;
     more.iter().for_each(|reason| println!("LEFT OUT {reason}"));
     left_out.extend(more);
 
@@ -124,6 +126,27 @@ fn build(options: &Options, release: &Path) -> Result<PathBuf, String> {
         let example = ["--package", "runtime-core", "--example", "caller"];
         steps::must(cargo(&["build", "--release", "--locked"]).args(example))?;
     }
+    if options.has(Part::Shims) {
+        steps::must(&mut cargo(&[
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "shim",
+            "--example",
+            "calls",
+        ]))?;
+    }
+    if options.has(Part::Shims) && options.shims.iter().all(|shim| shim.name != OWN) {
+        steps::must(&mut cargo(&[
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "shim",
+            "--bins",
+        ]))?;
+    }
     match &options.runtime {
         Some(path) => Ok(path.clone()),
         None => {
@@ -133,10 +156,27 @@ fn build(options: &Options, release: &Path) -> Result<PathBuf, String> {
     }
 }
 
+/// Those given, and our own build unless one of its name is given.
+fn all_shims(options: &Options, release: &Path) -> Vec<Shim> {
+    let mut shims = options.shims.clone();
+    if shims.iter().all(|shim| shim.name != OWN) {
+        shims.insert(
+            0,
+            Shim {
+                name: OWN.to_owned(),
+                path: release.join("containerd-shim-runtime-core-v2"),
+                binary: None,
+            },
+        );
+    }
+    shims
+}
+
 /// All parts that were asked for; the floor of peaks in KiB, and what had to be left out.
 fn take_all(
     options: &Options,
     stage: &Stage,
+    states: &Scratch,
     contestants: &mut [Contestant],
     release: &Path,
     table: &mut Table,
@@ -163,6 +203,10 @@ fn take_all(
     }
     if options.has(Part::Mounts) {
         callers::mounts(stage, contestants, points, table)?;
+    }
+    if options.has(Part::Shims) {
+        let (calls, shims) = (release.join("examples/calls"), all_shims(options, release));
+        left_out.extend(shims::measure(&calls, &stage.ends, states, shims, points, table)?);
     }
     if options.has(Part::Live) {
         live::measure(stage, contestants, points, table)?;

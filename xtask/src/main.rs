@@ -52,11 +52,12 @@ usage: cargo xtask COMMAND
     --json FILE              also write the figures and every sample
     --html FILE              also write a page with charts
     --check                  compare with the budgets of SPECIFICATION.md; fails when one is missed or was not measured
-    --only PART[,PART]...    instead of all parts: commands, memory, together, limit, live, caller, mounts
+    --only PART[,PART]...    instead of all parts: commands, memory, together, limit, live, caller, mounts, shims
     --runs N                 measured rounds, 5 to 10000 (default 50)
     --core N|all             run everything on this core (default: the last one), or on all as engines do
     --peer NAME=PATH         a runtime to compare with; may be given several times, and instead of
                              runc, crun and youki on PATH
+    --shim NAME=PATH[,BINARY] a shim of containerd to compare with ours, and the runtime that it runs
     --runtime PATH           the runtime to measure instead of this workspace's release build
   soak [OPTIONS]             thousands of containers and execs; fails when anything is left of them
     --rounds N               containers, and as many execs (default 10000)

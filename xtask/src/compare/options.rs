@@ -1,5 +1,6 @@
 //! What the user typed after `bench`, checked.
 
+use super::shims::Shim;
 use crate::host;
 use std::path::PathBuf;
 
@@ -34,11 +35,13 @@ pub(crate) enum Part {
     Caller,
     /// Against the host's mounts.
     Mounts,
+    /// containerd's shims.
+    Shims,
 }
 
 impl Part {
     /// All.
-    pub(crate) const ALL: [Part; 7] = [
+    pub(crate) const ALL: [Part; 8] = [
         Part::Commands,
         Part::Memory,
         Part::Together,
@@ -46,6 +49,7 @@ impl Part {
         Part::Live,
         Part::Caller,
         Part::Mounts,
+        Part::Shims,
     ];
 
     /// The word for it.
@@ -58,6 +62,7 @@ impl Part {
             Part::Live => "live",
             Part::Caller => "caller",
             Part::Mounts => "mounts",
+            Part::Shims => "shims",
         }
     }
 }
@@ -77,6 +82,8 @@ pub(crate) struct Options {
     pub(crate) runtime: Option<PathBuf>,
     /// The cores that commands may use.
     pub(crate) cores: Cores,
+    /// Shims beside our own build; one of our name takes its place.
+    pub(crate) shims: Vec<Shim>,
     parts: Vec<Part>,
     given: Vec<(String, PathBuf)>,
 }
@@ -94,6 +101,7 @@ impl Options {
             runs: 50,
             runtime: None,
             cores: Cores::Last,
+            shims: Vec::new(),
             parts: Part::ALL.to_vec(),
             given: Vec::new(),
         };
@@ -108,10 +116,11 @@ impl Options {
                 "--runtime" => options.runtime = Some(PathBuf::from(value()?)),
                 "--runs" => options.runs = runs(value()?)?,
                 "--core" => options.cores = cores(value()?)?,
+                "--shim" => options.shims.push(Shim::parse(value()?)?),
                 "--peer" => options.given.push(peer(value()?)?),
                 other => {
                     return Err(format!(
-                        "bench: {other:?} is not --json, --html, --check, --only, --runs, --core, --peer or --runtime"
+                        "bench: {other:?} is not --json, --html, --check, --only, --runs, --core, --peer, --shim or --runtime"
                     ));
                 }
             }
@@ -224,6 +233,7 @@ mod tests {
             &["--core", "both"],
             &["--peer", "crun"],
             &["--peer", "=x"],
+            &["--shim", "x"],
             &["--only", "speed"],
             &["--only", ""],
             &["--only", "memory", "--check"],
