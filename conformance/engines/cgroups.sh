@@ -10,7 +10,9 @@ echo "$hierarchies" | while read -r type place options; do
         # A group with processes cannot give controllers to its children.
         if [ -n "$(cat "$new/cgroup.controllers")" ]; then
             mkdir "$new/trial"
-            echo 0 >"$new/trial/cgroup.procs"
+            for pid in $(cat "$new/cgroup.procs"); do
+                echo "$pid" >"$new/trial/cgroup.procs" || true # it has ended meanwhile
+            done
             sed 's/\([^ ]*\)/+\1/g' "$new/cgroup.controllers" >"$new/cgroup.subtree_control"
         fi
     else

@@ -18,8 +18,8 @@ skip() { echo "$*" >&3; exit 77; }
 eq() { [ "$1" = "$2" ] || fail "${3:+$3: }'$(printf %s "$1" | head -c 200)' instead of '$2'"; }
 has() { case $1 in *"$2"*) ;; *) fail "${3:+$3: }no '$2' in '$(printf %s "$1" | tail -c 300)'" ;; esac; }
 lacks() { case $1 in *"$2"*) fail "${3:+$3: }'$2' in '$(printf %s "$1" | head -c 200)'" ;; esac; }
-until_ok() { # SECONDS COMMAND...
-    local end=$((SECONDS + $1))
+until_ok() { # SECONDS COMMAND... - the seconds are those of a machine with nothing else to do
+    local end=$((SECONDS + $1 * 3))
     shift
     while ! "$@" >/dev/null 2>&1; do
         [ $SECONDS -lt $end ] || return 1
@@ -97,7 +97,7 @@ make_image() {
     done
     archive tall:1 $W/tall.tar $W/image/root "${layers[@]}"
 }
-archive() { # NAME FILE FOLDER... - each folder is a layer
+archive() { # NAME FILE FOLDER... - each folder is a layer; CMD is a JSON list
     local name=$1 file=$2 d n=0 ids= files=
     shift 2
     d=$(mktemp -d)
@@ -107,7 +107,7 @@ archive() { # NAME FILE FOLDER... - each folder is a layer
         files+="${files:+,}\"$n.tar\""
         n=$((n + 1))
     done
-    printf '{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"],"Env":["PATH=/bin:/sbin"]},"rootfs":{"type":"layers","diff_ids":[%s]}}' "$ids" >"$d/config.json"
+    printf '{"architecture":"amd64","os":"linux","config":{"Cmd":%s,"Env":["PATH=/bin:/sbin"]},"rootfs":{"type":"layers","diff_ids":[%s]}}' "${CMD:-[\"sh\"]}" "$ids" >"$d/config.json"
     printf '[{"Config":"config.json","RepoTags":["docker.io/library/%s"],"Layers":[%s]}]' "$name" "$files" >"$d/manifest.json"
     tar -C "$d" -cf "$file" .
     rm -rf "$d"

@@ -1,6 +1,6 @@
 # Inside the tree: prepares what all engines share, then tries the engines that ENGINES names.
 #
-# ENGINES  words: docker docker-shim podman buildah containerd containerd-runc
+# ENGINES  words: docker docker-shim podman buildah containerd containerd-runc cri cri-runc
 # ONLY     a regular expression that names of cases have to match
 # EXECS    how many programs are executed one after another in one container (containerd)
 # The results go to /opt/results, a line of JSON for each case (id, verdict, evidence); see lib.sh.
@@ -23,6 +23,7 @@ for engine in $ENGINES; do
         podman) . /opt/engines/podman.sh ;;
         buildah) . /opt/engines/buildah.sh ;;
         containerd | containerd-runc) . /opt/engines/containerd.sh ;;
+        cri | cri-runc) . /opt/engines/cri.sh ;;
         *) verdict failed "$engine" "there is no such engine" ;;
         esac
     )

@@ -6,13 +6,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// The engines, in the order in which they are tried.
-const ENGINES: [&str; 6] = [
+const ENGINES: [&str; 8] = [
     "containerd",
     "containerd-runc",
     "docker",
     "docker-shim",
     "podman",
     "buildah",
+    "cri",
+    "cri-runc",
 ];
 /// Seconds for each engine.
 const LIMIT: u64 = 1200;
@@ -155,7 +157,7 @@ mod tests {
         let options = Options::parse(&[]).unwrap();
         assert_eq!(options.engines, ENGINES);
         assert_eq!((options.runtime, options.shim), (Program::Own, Program::Own));
-        assert_eq!(options.limit, 6 * LIMIT);
+        assert_eq!(options.limit, 8 * LIMIT);
     }
 
     #[test]
