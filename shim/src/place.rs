@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 use runtime_core::{CgroupDriver, Runtime};
 
-use crate::proto::options::{OPTIONS, Options};
+use crate::proto::options::{LEGACY_CREATE_OPTIONS, LegacyCreateOptions, OPTIONS, Options};
 use crate::proto::types::Any;
 use crate::ttrpc::Status;
 
@@ -25,6 +25,12 @@ pub(crate) fn options(any: Option<&Any>) -> Result<Options, Status> {
     // The kind of CRI's `config_path` configurations says nothing that a runtime of this sort could use.
     if any.is("runtimeoptions.v1.Options") {
         return Ok(Options::default());
+    }
+    if any.is(LEGACY_CREATE_OPTIONS) {
+        let legacy = LegacyCreateOptions::decode(any.value.as_slice());
+        return legacy
+            .map(Options::from)
+            .map_err(|error| Status::invalid(format!("options: {LEGACY_CREATE_OPTIONS}: {error}")));
     }
     if !any.is(OPTIONS) {
         let text = format!("options: found {:?}, allowed is {OPTIONS:?}", any.type_url);
@@ -77,4 +83,32 @@ pub(crate) fn load(bundle: &Path) -> Options {
 /// Where the root filesystem of a bundle is mounted.
 pub(crate) fn rootfs(bundle: &Path) -> PathBuf {
     bundle.join("rootfs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_old_clients_are_understood() {
+        let legacy = LegacyCreateOptions {
+            no_pivot_root: true,
+            io_uid: 200_000,
+            io_gid: 300_000,
+            criu_image_path: "/image".to_owned(),
+            ..LegacyCreateOptions::default()
+        };
+        let read = options(Some(&Any::of(LEGACY_CREATE_OPTIONS, &legacy))).unwrap();
+        assert_eq!(
+            (
+                read.no_pivot_root,
+                read.io_uid,
+                read.io_gid,
+                read.criu_image_path.as_str()
+            ),
+            (true, 200_000, 300_000, "/image")
+        );
+        let unknown = Any::of("containerd.linux.runc.RuncOptions", &legacy);
+        assert!(options(Some(&unknown)).is_err());
+    }
 }

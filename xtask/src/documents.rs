@@ -71,4 +71,10 @@ fn examples_of_configurations_can_be_read() {
             .unwrap();
         assert!(status.success(), "{}", script.display());
     }
+    let scripts = below("conformance/engines", ".sh");
+    assert!(scripts.len() > 5, "{scripts:?}");
+    for script in scripts {
+        let status = Command::new("bash").arg("-n").arg(&script).status().unwrap();
+        assert!(status.success(), "{}", script.display());
+    }
 }

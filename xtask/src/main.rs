@@ -11,6 +11,7 @@
 //! - [`fuzz`]: the fuzz targets, for a bounded time.
 //! - [`hot`]: which code belongs side by side in the binary.
 //! - [`picture`]: where the time of one start goes, as docs/tracing.md shows it.
+//! - [`engines`]: Docker, Podman, containerd and Buildah of Debian, driving the runtime.
 //! - [`vm`]: a guest with systemd and cgroup v2, for the tests that this host cannot run.
 
 #![allow(
@@ -25,6 +26,7 @@ mod compare;
 mod demo;
 #[cfg(test)]
 mod documents;
+mod engines;
 mod fuzz;
 mod host;
 mod hot;
@@ -78,6 +80,18 @@ usage: cargo xtask COMMAND
   package check [PART...]    whether others can use them: crates (runtime-core builds alone as published), install (cargo
                              install from elsewhere), debian (the package in a fresh Debian, and nothing left of it),
                              twice (two builds in two folders are the same); ends with `N passed, N failed, N skipped`
+  engines [OPTIONS] [ENGINE...]
+                             container engines of Debian drive the runtime and the shim, in a Debian tree and namespaces of
+                             their own: containerd, containerd-runc (its own shim), docker, docker-shim, podman, buildah; a
+                             table per engine, then `N passed, N failed, N skipped`
+    --suite SUITE            bookworm, trixie (default) or sid
+    --runtime NAME|PATH      another runtime, without our shim: a name is Debian's own program (runc, crun)
+    --shim PATH              the shim to try
+    --only REGEX             only cases whose ENGINE/CASE matches
+    --execs N                programs executed in one container of containerd (default 100)
+    --with PATH              a static program in place of Debian's of the same name; may be given several times
+    --logs DIR               keep the daemons' logs and the results there
+    --time-limit SECONDS     for all engines (default 1200 for each)
   vm [OPTIONS] [-- COMMAND]  boots a Debian guest with systemd, cgroup v2 and AppArmor under QEMU and runs the command in
                              it, with this workspace read-only at its own path; the status is the command's, 124 after
                              the time limit, 125 when the guest failed. Without a command: the tests and conformance for
@@ -111,6 +125,7 @@ fn main() -> ExitCode {
         [hot::LOAD, rest @ ..] => hot::load(rest),
         ["trace-picture", options @ ..] => picture::run(options),
         ["package", options @ ..] => package::run(options),
+        ["engines", options @ ..] => engines::run(options),
         [compare::SAMPLE, rest @ ..] => compare::measure(rest),
         [compare::HELD, rest @ ..] => compare::serve(rest),
         ["install", options @ ..] => install::run(options),

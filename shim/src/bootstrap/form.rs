@@ -2,7 +2,8 @@
 //!
 //! Standard input holds the bootstrap parameters since containerd 2.3 and the container's options before. Protobuf
 //! does not name its types, and options can be decoded as parameters; but only parameters repeat the id and namespace
-//! of the command line. Before 2.3 the environment tells: MAX_SHIM_VERSION came with the JSON answer in 1.7.
+//! of the command line. Before 2.3 the environment tells: MAX_SHIM_VERSION came with the JSON answer in 1.7. It says 2 up
+//! to 2.2, whose newest version is 3; 1.7 refuses 3, and all of them speak 2.
 
 use prost::Message;
 
@@ -15,14 +16,16 @@ use crate::proto::types::Any;
 const SOCKET_DIR: &str = "/run/containerd/s";
 /// The newest task service that is served here.
 const VERSION: i32 = 3;
+/// The oldest one.
+const OLDEST: i32 = 2;
 
 /// How the answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Only the address; the task service version 2 is meant.
     Bare,
-    /// An object with version, address and protocol.
-    Json,
+    /// An object with version, address and protocol. The version is not above what containerd says that it knows.
+    Json { newest: i32 },
     /// BootstrapResult.
     Protobuf,
 }
@@ -68,7 +71,9 @@ impl Question {
             },
             None => Self {
                 form: match env("MAX_SHIM_VERSION") {
-                    Some(_) => Form::Json,
+                    Some(newest) => Form::Json {
+                        newest: newest.parse().unwrap_or(OLDEST),
+                    },
                     None => Form::Bare,
                 },
                 id: args.id.clone(),
@@ -86,8 +91,9 @@ impl Question {
     pub(super) fn answer(&self, address: &str) -> Vec<u8> {
         match self.form {
             Form::Bare => address.as_bytes().to_vec(),
-            Form::Json => {
-                let answer = serde_json::json!({"version": VERSION, "address": address, "protocol": "ttrpc"});
+            Form::Json { newest } => {
+                let version = newest.clamp(OLDEST, VERSION);
+                let answer = serde_json::json!({"version": version, "address": address, "protocol": "ttrpc"});
                 answer.to_string().into_bytes()
             }
             Form::Protobuf => BootstrapResult {
@@ -171,11 +177,21 @@ mod tests {
         assert!(BootstrapParams::decode(input.as_slice()).is_ok());
         let env = |name: &str| (name == "MAX_SHIM_VERSION").then(|| "2".to_owned());
         let question = Question::read(&input, &args(), env);
-        assert_eq!(question.form, Form::Json);
+        assert_eq!(question.form, Form::Json { newest: 2 });
         assert_eq!(question.options.shim_cgroup, "/pods");
         let answer: serde_json::Value = serde_json::from_slice(&question.answer("unix:///a")).unwrap();
-        assert_eq!(answer["version"], 3);
+        assert_eq!(answer["version"], 2, "1.7 refuses what is newer than it says");
         assert_eq!(answer["address"], "unix:///a");
+    }
+
+    #[test]
+    fn the_version_in_json_is_one_that_both_know() {
+        for (said, version) in [("3", 3), ("9", 3), ("1", 2), ("new", 2)] {
+            let env = |name: &str| (name == "MAX_SHIM_VERSION").then(|| said.to_owned());
+            let question = Question::read(&[], &args(), env);
+            let answer: serde_json::Value = serde_json::from_slice(&question.answer("a")).unwrap();
+            assert_eq!(answer["version"], version, "{said}");
+        }
     }
 
     #[test]

@@ -12,8 +12,11 @@ use runtime_core::{
 use super::create::Making;
 use super::{Outcome, Phase};
 use crate::proto::events::TaskCheckpointed;
-use crate::proto::options::{CHECKPOINT_OPTIONS, CheckpointOptions};
+use crate::proto::options::{
+    CHECKPOINT_OPTIONS, CheckpointOptions, LEGACY_CHECKPOINT_OPTIONS, LegacyCheckpointOptions,
+};
 use crate::proto::task::CheckpointTaskRequest;
+use crate::proto::types::Any;
 use crate::server::{Caller, Server};
 use crate::stdio::Opened;
 use crate::ttrpc::Status;
@@ -139,19 +142,7 @@ impl Server {
     }
 
     pub(crate) fn checkpoint(&mut self, caller: Caller, request: CheckpointTaskRequest) -> Outcome {
-        let options = match &request.options {
-            None => CheckpointOptions::default(),
-            Some(any) if any.value.is_empty() => CheckpointOptions::default(),
-            Some(any) if any.is(CHECKPOINT_OPTIONS) => CheckpointOptions::decode(any.value.as_slice())
-                .map_err(|error| Status::invalid(format!("options: {CHECKPOINT_OPTIONS}: {error}")))?,
-            Some(any) => {
-                let text = format!(
-                    "options: found {:?}, allowed is {CHECKPOINT_OPTIONS:?}",
-                    any.type_url
-                );
-                return Err(Status::invalid(text));
-            }
-        };
+        let options = checkpoint_options(request.options.as_ref())?;
         let task = self.task(&request.id)?;
         let dump = dump(
             &request.path,
@@ -175,6 +166,32 @@ impl Server {
             server.reply(caller, result);
         })?;
         Ok(None)
+    }
+}
+
+/// Reads the options of a checkpoint.
+///
+/// # Errors
+/// They are of another kind.
+fn checkpoint_options(any: Option<&Any>) -> Result<CheckpointOptions, Status> {
+    let wrong = |kind: &str, error| Status::invalid(format!("options: {kind}: {error}"));
+    match any.filter(|any| !any.value.is_empty()) {
+        None => Ok(CheckpointOptions::default()),
+        Some(any) if any.is(CHECKPOINT_OPTIONS) => {
+            CheckpointOptions::decode(any.value.as_slice()).map_err(|error| wrong(CHECKPOINT_OPTIONS, error))
+        }
+        Some(any) if any.is(LEGACY_CHECKPOINT_OPTIONS) => {
+            LegacyCheckpointOptions::decode(any.value.as_slice())
+                .map(CheckpointOptions::from)
+                .map_err(|error| wrong(LEGACY_CHECKPOINT_OPTIONS, error))
+        }
+        Some(any) => {
+            let text = format!(
+                "options: found {:?}, allowed is {CHECKPOINT_OPTIONS:?}",
+                any.type_url
+            );
+            Err(Status::invalid(text))
+        }
     }
 }
 
@@ -218,4 +235,26 @@ fn dump(path: &str, options: CheckpointOptions, work: &std::path::Path) -> Resul
     request.criu = criu;
     request.leave_running = !options.exit;
     Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_old_clients_are_understood() {
+        let legacy = LegacyCheckpointOptions {
+            exit: true,
+            work_path: "/work".to_owned(),
+            image_path: "/image".to_owned(),
+            ..LegacyCheckpointOptions::default()
+        };
+        let read = checkpoint_options(Some(&Any::of(LEGACY_CHECKPOINT_OPTIONS, &legacy))).unwrap();
+        assert_eq!(
+            (read.exit, read.image_path.as_str(), read.work_path.as_str()),
+            (true, "/image", "/work")
+        );
+        assert!(checkpoint_options(Some(&Any::of("a.B", &legacy))).is_err());
+        assert_eq!(checkpoint_options(None).unwrap(), CheckpointOptions::default());
+    }
 }

@@ -32,7 +32,7 @@ pub(super) struct Image {
 }
 
 /// Where everything is kept: `RUNTIME_VM_CACHE`, or a folder of the user's cache.
-pub(super) fn cache() -> Result<PathBuf, Trouble> {
+pub(crate) fn cache() -> Result<PathBuf, Trouble> {
     if let Some(folder) = std::env::var_os("RUNTIME_VM_CACHE") {
         return Ok(folder.into());
     }
@@ -70,7 +70,7 @@ pub(super) fn image(suite: Suite) -> Result<Image, Trouble> {
 }
 
 /// Makes `folder` with `make` unless it is there; one at a time, whoever asks.
-pub(super) fn kept(
+pub(crate) fn kept(
     folder: &Path,
     make: impl FnOnce(&Path) -> Result<(), Trouble>,
 ) -> Result<PathBuf, Trouble> {
@@ -96,7 +96,7 @@ pub(super) fn kept(
 }
 
 /// The same parts give the same short name, today and in a year (FNV-1a).
-pub(super) fn digest(parts: &[&str]) -> String {
+pub(crate) fn digest(parts: &[&str]) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in parts.iter().flat_map(|part| part.bytes().chain([0xff])) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -209,8 +209,8 @@ fn bootstrap(new: &Path, suite: &str, options: &[String], pack: &str) -> Result<
     )))
 }
 
-/// A list of sources for `suite` on the mirrors that the host's apt uses; empty where none is of Debian.
-fn sources(new: &Path, suite: &str) -> Result<Option<PathBuf>, Trouble> {
+/// A list of sources for `suite` on the mirrors that the host's apt uses, written to `new`; none where none is of Debian.
+pub(crate) fn sources(new: &Path, suite: &str) -> Result<Option<PathBuf>, Trouble> {
     let rows = Command::new("apt-get")
         .args([
             "indextargets",
@@ -229,7 +229,9 @@ fn sources(new: &Path, suite: &str) -> Result<Option<PathBuf>, Trouble> {
         // bookworm-security is trixie-security for trixie.
         let rest = release.trim_start_matches(|letter: char| letter.is_ascii_lowercase());
         let line = format!("deb {uri} {suite}{rest} main\n");
-        if origin == "Debian" && component == "main" && !lines.contains(&line) {
+        // sid has no updates beside itself.
+        let exists = suite != "sid" || rest.is_empty();
+        if origin == "Debian" && component == "main" && exists && !lines.contains(&line) {
             lines.push(line);
         }
     }

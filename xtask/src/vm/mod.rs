@@ -10,7 +10,7 @@
 //! a second. Nothing that a job does outlives it.
 
 mod archive;
-mod image;
+pub(crate) mod image;
 mod initrd;
 pub(crate) mod inside;
 mod job;

@@ -1,0 +1,133 @@
+# What all engines' cases stand on: verdicts, waiting, reading cgroups, the image. Sourced, never run.
+#
+# A case is a function `case_NAME`, run in a subshell of its own. It ends by `fail`, `skip`, or by its last assertion.
+# shellcheck shell=bash
+RESULTS=/opt/results
+W=/run/trial
+TRIAL=$W/oci-runtime # what engines start: a wrapper that counts
+mkdir -p $W
+
+verdict() { # passed|failed|skipped NAME EVIDENCE
+    local told
+    told=$(printf '%s' "$3" | tr '\n\t' '  ' | cut -c1-400)
+    printf '%-7s %s%s\n' "$1" "$2" "${told:+: $told}"
+    jq -cn --arg id "$2" --arg verdict "$1" --arg evidence "$told" '{id: $id, verdict: $verdict, evidence: $evidence}' >>$RESULTS
+}
+fail() { echo "$*" >&3; exit 1; }
+skip() { echo "$*" >&3; exit 77; }
+eq() { [ "$1" = "$2" ] || fail "${3:+$3: }'$(printf %s "$1" | head -c 200)' instead of '$2'"; }
+has() { case $1 in *"$2"*) ;; *) fail "${3:+$3: }no '$2' in '$(printf %s "$1" | tail -c 300)'" ;; esac; }
+lacks() { case $1 in *"$2"*) fail "${3:+$3: }'$2' in '$(printf %s "$1" | head -c 200)'" ;; esac; }
+until_ok() { # SECONDS COMMAND... - the seconds are those of a machine with nothing else to do
+    local end=$((SECONDS + $1 * 3))
+    shift
+    while ! "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 0.1
+    done
+}
+
+counts_on() { local now; now=$(cat "$1") && [ -n "$now" ] && [ "$now" != "$2" ]; } # FILE BEFORE
+
+# Runs the cases in the order of their definition.
+try_cases() { # NAME...
+    local name status why
+    for name; do
+        [ -z "${ONLY:-}" ] || [[ $ENGINE/$name =~ $ONLY ]] || continue
+        ("case_$name") 3>$W/why >$W/out 2>$W/err
+        status=$?
+        why=$(cat $W/why)
+        case $status in
+        0) verdict passed "$ENGINE/$name" "" ;;
+        77) verdict skipped "$ENGINE/$name" "$why" ;;
+        *) verdict failed "$ENGINE/$name" "$why | $(tail -c 200 $W/err)" ;;
+        esac
+        sweep >/dev/null 2>&1
+    done
+}
+cases_of() { grep -ohE '^case_[a-z0-9_]+' "$@" | sed 's/^case_//'; }
+
+# A limit of the cgroup of process PID, from v1's file or v2's.
+cgroup_value() { # PID V1CONTROLLER V1FILE V2FILE
+    local path
+    path=$(awk -F: -v want="$2" '{ n = split($2, a, ","); for (i = 1; i <= n; i++) if (a[i] == want) print $3 }' "/proc/$1/cgroup")
+    if [ -n "$path" ]; then
+        cat "/sys/fs/cgroup/$2$path/$3"
+    else
+        cat "/sys/fs/cgroup$(awk -F: '$1 == 0 { print $3 }' "/proc/$1/cgroup")/$4"
+    fi
+}
+
+# The runtime behind a wrapper that writes down each call, so that it is known who was used.
+make_trial() {
+    cat >$TRIAL <<S
+#!/bin/sh
+echo "\$*" >>$W/calls
+exec /opt/trial/oci-runtime "\$@"
+S
+    chmod +x $TRIAL
+    : >$W/calls
+}
+
+# Capabilities that root has here, and whether one is missing.
+CAPABILITIES=$(awk '/CapBnd/ { print $2 }' /proc/self/status)
+lacking_capabilities() { [ "$CAPABILITIES" != "$(printf '%016x' $(((1 << ($(cat /proc/sys/kernel/cap_last_cap) + 1)) - 1)))" ]; }
+
+# For containers.conf: without these podman and buildah ask for limits that are above those of a root without CAP_SYS_RESOURCE.
+own_limits() { printf '"nofile=%s:%s", "nproc=%s:%s"' "$(ulimit -Hn)" "$(ulimit -Hn)" "$(ulimit -Hu)" "$(ulimit -Hu)" | sed 's/unlimited/-1/g'; }
+
+# An image of one layer with busybox, and one of 70 layers, as archives that docker, podman and ctr load.
+make_image() {
+    local root=$W/image/root applet
+    mkdir -p $root/{bin,sbin,etc,root,tmp,proc,sys,dev,var/www}
+    chmod 1777 $root/tmp
+    cp "$(command -v busybox)" $root/bin/busybox
+    for applet in $(busybox --list); do
+        [ "$applet" = busybox ] || ln $root/bin/busybox "$root/bin/$applet"
+    done
+    printf 'root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www:/var/www:/bin/sh\n' >$root/etc/passwd
+    printf 'root:x:0:\nwww-data:x:33:\nusers:x:100:www-data\n' >$root/etc/group
+    echo ok >$root/var/www/index.html
+    archive tiny:1 $W/tiny.tar $W/image/root
+    local layers=() i
+    for ((i = 0; i < 69; i++)); do
+        mkdir -p $W/layers/$i
+        echo $i >$W/layers/$i/layer-$i
+        layers+=($W/layers/$i)
+    done
+    archive tall:1 $W/tall.tar $W/image/root "${layers[@]}"
+}
+archive() { # NAME FILE FOLDER... - each folder is a layer; CMD is a JSON list
+    local name=$1 file=$2 d n=0 ids= files=
+    shift 2
+    d=$(mktemp -d)
+    for folder; do
+        tar --numeric-owner -C "$folder" -cf "$d/$n.tar" .
+        ids+="${ids:+,}\"sha256:$(sha256sum "$d/$n.tar" | cut -d' ' -f1)\""
+        files+="${files:+,}\"$n.tar\""
+        n=$((n + 1))
+    done
+    printf '{"architecture":"amd64","os":"linux","config":{"Cmd":%s,"Env":["PATH=/bin:/sbin"]},"rootfs":{"type":"layers","diff_ids":[%s]}}' "${CMD:-[\"sh\"]}" "$ids" >"$d/config.json"
+    printf '[{"Config":"config.json","RepoTags":["docker.io/library/%s"],"Layers":[%s]}]' "$name" "$files" >"$d/manifest.json"
+    tar -C "$d" -cf "$file" .
+    rm -rf "$d"
+}
+
+# Devices that exist on no machine: one of a vendor of ours, and what looks like a GPU.
+make_cdi() {
+    mkdir -p /etc/cdi
+    cat >/etc/cdi/trial.json <<'J'
+{"cdiVersion": "0.5.0", "kind": "example.com/trial", "containerEdits": {"env": ["CDI_ALL=1"]}, "devices": [
+ {"name": "a", "containerEdits": {"env": ["CDI_A=2"],
+  "deviceNodes": [{"path": "/dev/cdi-node", "hostPath": "/dev/fuse", "type": "c", "permissions": "rw"}],
+  "mounts": [{"hostPath": "/etc/hostname", "containerPath": "/cdi-mount", "options": ["ro", "bind"]}]}}]}
+J
+    cat >/etc/cdi/nvidia.json <<'J'
+{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [
+ {"name": "0", "containerEdits": {"env": ["FAKE_GPU=0"], "deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/null", "type": "c"}]}},
+ {"name": "all", "containerEdits": {"env": ["FAKE_GPU=all"], "deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/null", "type": "c"}]}}]}
+J
+    # Docker takes its CDI way for --gpus where it finds this name.
+    printf '#!/bin/sh\nexit 0\n' >/usr/local/bin/nvidia-cdi-hook
+    chmod +x /usr/local/bin/nvidia-cdi-hook
+}

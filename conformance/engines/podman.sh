@@ -1,0 +1,85 @@
+# Podman, through conmon, as root and without systemd.
+# shellcheck shell=bash
+STATE=/run/oci-runtime
+COMMON=()
+make_trial
+mkdir -p /etc/containers /run/containers/storage
+cat >/etc/containers/containers.conf <<T
+[containers]
+default_ulimits = [$(own_limits)]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime_supports_json = ["crun", "runc", "oci-runtime"]
+T
+printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >/etc/containers/storage.conf
+echo '{"default": [{"type": "insecureAcceptAnything"}]}' >/etc/containers/policy.json
+export PODMAN_IGNORE_CGROUPSV1_WARNING=1
+PODMAN="podman --runtime $TRIAL"
+e() { timeout -s KILL "${LIMIT:-60}" $PODMAN "$@"; }
+typed() { echo "$PODMAN ${1:+$1 --network none}"; }
+sweep() { $PODMAN rm -fa -t 0; $PODMAN pod rm -fa; }
+echo "podman $(podman --version | awk '{ print $3 }'), $(conmon --version | head -1)"
+IMAGE=$($PODMAN load -qi $W/tiny.tar 2>&1 | sed -n 's/^Loaded image[^:]*: //p')
+[ -n "$IMAGE" ] || { verdict failed "$ENGINE/load" "$($PODMAN load -i $W/tiny.tar 2>&1 | tail -1)"; exit; }
+BRIDGE=''
+why=$($PODMAN run --rm --network bridge "$IMAGE" true 2>&1) && BRIDGE='--network bridge'
+[ -n "$BRIDGE" ] || echo "no bridge: $why"
+
+. /opt/engines/cli.sh
+case_events() {
+    local from said
+    from=$(date +%s)
+    run --name c1 "$IMAGE" true
+    e rm c1 >/dev/null
+    sleep 1
+    for _ in 1 2 3 4 5; do # podman of old sometimes shows nothing, or only the first part, of its file
+        said=$(e events --since "$from" --until "$(($(date +%s) + 1))" --filter container=c1 --format '{{.Status}}' | grep -E '^(create|init|start|died|remove)$' | paste -sd' ')
+        case $said in "create init start died"*remove*) return ;; esac
+        sleep 1
+    done
+    fail "$said"
+}
+case_userns() { eq "$(run --rm --uidmap 0:200000:5000 --gidmap 0:200000:5000 "$IMAGE" sh -c 'cat /proc/self/uid_map; stat -c %u /etc/passwd; echo >/x && echo written' | awk '{ $1 = $1 } 1' | paste -sd' ')" "0 200000 5000 0 written"; }
+case_pod() {
+    e pod create --name pp --network none >/dev/null || fail "no pod"
+    e run -d --pod pp --name pa "$IMAGE" sleep 1000 >/dev/null || fail "the first container does not start"
+    e run -d --pod pp --name pb "$IMAGE" sleep 1000 >/dev/null || fail "the second container does not start"
+    eq "$(readlink "/proc/$(pid_of pa)/ns/ipc")" "$(readlink "/proc/$(pid_of pb)/ns/ipc")" "IPC namespace"
+    e pod pause pp >/dev/null || fail "pause failed"
+    eq "$(inspect '{{.State.Status}}' pa)" paused
+    e pod unpause pp >/dev/null || fail "unpause failed"
+    e pod stop -t 0 pp >/dev/null || fail "stop failed"
+    eq "$(inspect '{{.State.Status}}' pb)" exited
+}
+case_conmon_killed() {
+    hold c1
+    local pid
+    pid=$(pid_of c1)
+    kill -KILL "$(cat /run/containers/storage/overlay-containers/"$(inspect '{{.Id}}' c1)"/userdata/conmon.pid)"
+    e rm -f -t 0 c1 >/dev/null || fail "it cannot be removed"
+    until_ok 5 sh -c "! kill -0 $pid" || fail "the container's process lives on"
+}
+case_checkpoint() {
+    run -d --name c1 "$IMAGE" sh -c "$REMEMBERS" >/dev/null
+    local before
+    until_ok 10 remembered || fail "never wrote"
+    before=$(remembered)
+    e container checkpoint c1 >/dev/null || { grep -q 'vdso' $W/err && skip "this CRIU is too old for this kernel: $(tail -1 $W/err)"; fail "checkpoint failed"; }
+    status_is c1 exited || fail "still runs: $(inspect '{{.State.Status}}' c1)"
+    e container restore c1 >/dev/null || fail "restore failed"
+    status_is c1 running || fail "not running"
+    e exec c1 rm /n
+    until_ok 10 remembered || fail "does not go on"
+    eq "$(remembered)" "$before" "what the program remembers"
+}
+case_build() {
+    printf 'FROM %s\nRUN echo built >/b\nUSER 33\nRUN id -u >/tmp/u\nCMD cat /b /tmp/u\n' "$IMAGE" >$W/Dockerfile
+    mkdir -p $W/v
+    local before
+    before=$(calls run)
+    LIMIT=120 e build -q --network none --isolation oci -t built:1 -f $W/Dockerfile $W/v >/dev/null || fail "build failed"
+    eq "$(run --rm built:1 | paste -sd' ')" "built 33"
+}
+# shellcheck disable=SC2046
+try_cases $(cases_of /opt/engines/cli.sh | grep -v nothing_left) events userns pod conmon_killed checkpoint build nothing_left
