@@ -50,6 +50,8 @@ const CDI_HOOK: &str = "/usr/bin/nvidia-cdi-hook";
 const WARM_UP: usize = 3;
 /// Rounds at each point of what is measured against something, at most: a point may take seconds.
 const POINT_ROUNDS: usize = 20;
+/// Rounds of many containers together, at most.
+const TOGETHER_ROUNDS: usize = 7;
 /// Rounds of what hardly varies.
 const STEADY_ROUNDS: usize = 5;
 
@@ -90,7 +92,9 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 
     let figures = figures::figures(&table);
     figures::print(&figures);
-    println!("\nmeasuring itself peaks at {floor_kib} KiB: smaller peaks cannot be seen");
+    if floor_kib > 0 {
+        println!("\nmeasuring itself peaks at {floor_kib} KiB: smaller peaks cannot be seen");
+    }
     let verdicts = budgets::judge(&budgets, &table);
     let report = json!({
         "host": about_host(&load),
@@ -192,7 +196,7 @@ fn take_all(
         resident::measure(stage, contestants, STEADY_ROUNDS, table)?;
     }
     if options.has(Part::Together) {
-        together::measure(stage, contestants, table)?;
+        together::measure(stage, contestants, options.runs.min(TOGETHER_ROUNDS), table)?;
     }
     if options.has(Part::Limit) {
         left_out.extend(limit::measure(stage, contestants, STEADY_ROUNDS, table)?);

@@ -18,20 +18,19 @@ pub(crate) const PARALLEL: &str = "run true, several at a time";
 pub(crate) const POINTS: [u64; 3] = [1, 8, 64];
 /// Containers of a row against parallelism.
 const BATCH: usize = 128;
-/// Rounds; each has many containers in it.
-const ROUNDS: usize = 7;
 
-/// Measures.
+/// Measures; each round has hundreds of containers in it.
 ///
 /// # Errors
 /// A container could not be run.
 pub(crate) fn measure(
     stage: &Stage,
     contestants: &mut [Contestant],
+    rounds: usize,
     table: &mut Table,
 ) -> Result<(), String> {
-    for round in 0..ROUNDS {
-        println!("containers together, round {round} of {ROUNDS}");
+    for round in 0..rounds {
+        println!("containers together, round {round} of {rounds}");
         for who in contestants.iter() {
             table.put(
                 MANY,

@@ -14,7 +14,7 @@ const STEP: f64 = 27.0;
 const BAR: f64 = 16.0;
 /// Where bars begin and how long they may get: beside them stand the name and the figure.
 const LEFT: f64 = 62.0;
-const LONGEST: f64 = 146.0;
+const LONGEST: f64 = 132.0;
 
 const FULL_WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 250.0;
