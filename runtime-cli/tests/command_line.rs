@@ -566,7 +566,10 @@ fn closed_standard_descriptors_are_filled() {
     let scratch = Scratch::new("closed");
     let log = scratch.0.join("log");
     let status = Command::new("/bin/sh")
-        .args(["-c", r#"exec "$0" --log "$1" --root "$2" state nope <&- >&- 2>&-"#])
+        .args([
+            "-c",
+            r#"exec "$0" --log "$1" --root "$2" state nope <&- >&- 2>&-"#,
+        ])
         .arg(env!("CARGO_BIN_EXE_runtime"))
         .arg(&log)
         .arg(&scratch.0)

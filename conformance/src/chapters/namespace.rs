@@ -19,6 +19,20 @@ pub(crate) const TESTS: &[Test] = &[
     test("new-network", "config-linux.md#namespaces", |case| {
         new(case, "network", "net")
     }),
+    // Not in the specification: every runtime does it, and programs rely on it.
+    test(
+        "loopback-is-up-in-a-new-network",
+        "config-linux.md#namespaces",
+        |case| {
+            const FLAGS: &str = "/sys/class/net/lo/flags";
+            let report = case.probe(&["--read", FLAGS], |config| {
+                config::set_namespace(config, "network", None);
+            })?;
+            let flags = report.reads[FLAGS].content.as_deref().map(str::trim);
+            ensure_eq!(flags, Some("0x9"), "flags of lo, IFF_UP | IFF_LOOPBACK");
+            Ok(())
+        },
+    ),
     test("new-mount", "config-linux.md#namespaces", |case| {
         new(case, "mount", "mnt")
     }),

@@ -14,7 +14,7 @@ use crate::nodes::{self, Node};
 use crate::report::Report;
 use crate::start;
 use crate::sys::identity::{Scheduling, Sets};
-use crate::sys::{Fd, Handle, fd, identity, process};
+use crate::sys::{Fd, Handle, fd, identity, process, sockets};
 use crate::terminal::{self, Console};
 use crate::text::Path;
 use crate::{labels, namespaces, root, settings, stdio};
@@ -140,6 +140,7 @@ impl Init {
             | Step::ExecProfile { .. }
             | Step::ExecLabel { .. }
             | Step::KeyLabel { .. }
+            | Step::Loopback {}
             | Step::Hostname { .. }
             | Step::Domainname { .. }
             | Step::Hook { .. }
@@ -398,6 +399,7 @@ impl Init {
             Step::ExecProfile { profile } => labels::set_exec_profile(self.proc()?, profile),
             Step::ExecLabel { label } => labels::set_exec_label(self.proc()?, label),
             Step::KeyLabel { label } => labels::set_key_label(self.proc()?, label),
+            Step::Loopback {} => sockets::set_loopback_up(),
             Step::Hostname { name } => identity::set_host_name(name),
             Step::Domainname { name } => identity::set_domain_name(name),
             Step::Hook {

@@ -250,6 +250,8 @@ steps! {
     /// (0: never). Its exit must be 0; where it is not, what it printed travels with Failed as a file. An empty `cwd`
     /// leaves init's own.
     54 Hook { path: Str, args: Strs, env: Strs, home: U32, cwd: Str, head: Blob, tail: Blob, timeout: U64 }
+    /// Set the loopback device of this network namespace up.
+    55 Loopback {}
 
     // ---- terminal and descriptors ----
 

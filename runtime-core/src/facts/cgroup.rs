@@ -143,38 +143,49 @@ fn mode_of(hierarchies: &[Hierarchy]) -> CgroupMode {
 }
 
 /// One line of mountinfo with what matters here; see proc_pid_mountinfo(5).
-struct Mount {
+struct Mount<'a> {
+    place: Place<'a>,
+    hierarchy: Hierarchy,
+}
+
+/// Where a mount is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
     id: u32,
     parent: u32,
-    hierarchy: Hierarchy,
+    /// As the line has it, with its escapes: a host has thousands of mounts, and few of them are of interest.
+    point: &'a [u8],
+}
+
+impl Place<'_> {
+    /// Whether `self` hides what was mounted at or below its mount point.
+    fn hides(&self, earlier: &Place<'_>, mountinfo: &[u8]) -> bool {
+        match earlier.point.strip_prefix(self.point) {
+            Some([]) => earlier.id == self.parent,
+            // Unless the earlier one was moved into it.
+            Some([first, ..]) if *first == b'/' || self.point == b"/" => {
+                !is_below(mountinfo, earlier.parent, self.id)
+            }
+            _ => false,
+        }
+    }
 }
 
 fn hierarchies(mountinfo: &[u8], own: &[u8]) -> Vec<Hierarchy> {
     let own = own_cgroups(own);
-    let mut found: Vec<Mount> = Vec::new();
+    let mut found: Vec<Mount<'_>> = Vec::new();
     for line in mountinfo.split(|byte| *byte == b'\n') {
-        let Some((id, parent, mount_point)) = place(line) else {
+        let Some(place) = place(line) else {
             continue;
         };
         // A later mount on top of an earlier one hides it, whatever its file system is, and so does one on a directory
-        // above, unless the earlier one was moved into it.
-        found.retain(|mount| {
-            let earlier = &mount.hierarchy.mount_point;
-            if *earlier == mount_point {
-                mount.id != parent
-            } else {
-                !earlier.starts_with(&mount_point) || is_below(mountinfo, mount.parent, id)
-            }
-        });
-        if let Some(hierarchy) = cgroup_mount(line, mount_point, &own) {
-            found.push(Mount {
-                id,
-                parent,
-                hierarchy,
-            });
+        // above.
+        found.retain(|mount| !place.hides(&mount.place, mountinfo));
+        if let Some(hierarchy) = cgroup_mount(line, place.point, &own) {
+            found.push(Mount { place, hierarchy });
         }
     }
-    let mut chosen: Vec<Mount> = Vec::new();
+    let mut chosen: Vec<Mount<'_>> = Vec::new();
     for mount in found {
         let same = chosen.iter_mut().find(|earlier| {
             earlier.hierarchy.kind == mount.hierarchy.kind
@@ -201,8 +212,8 @@ fn is_below(mountinfo: &[u8], mut mount: u32, above: u32) -> bool {
             return true;
         }
         let mut places = mountinfo.split(|byte| *byte == b'\n').filter_map(place);
-        match places.find(|(id, ..)| *id == mount) {
-            Some((_, parent, _)) => mount = parent,
+        match places.find(|place| place.id == mount) {
+            Some(place) => mount = place.parent,
             None => return false,
         }
     }
@@ -214,16 +225,21 @@ fn usual_place(hierarchy: &Hierarchy) -> bool {
 }
 
 /// The ids of the mount and of its parent, and the mount point.
-fn place(line: &[u8]) -> Option<(u32, u32, PathBuf)> {
+fn place(line: &[u8]) -> Option<Place<'_>> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = number(fields.next()?)?;
     let parent = number(fields.next()?)?;
-    let mount_point = fields.nth(2)?;
-    Some((id, parent, unescape(mount_point)))
+    let point = fields.nth(2)?;
+    Some(Place { id, parent, point })
 }
 
-fn cgroup_mount(line: &[u8], mount_point: PathBuf, own: &[(String, PathBuf)]) -> Option<Hierarchy> {
+fn cgroup_mount(line: &[u8], mount_point: &[u8], own: &[(String, PathBuf)]) -> Option<Hierarchy> {
     let separator = line.windows(3).position(|window| window == b" - ")?;
+    // Nearly every line ends here.
+    if !line[separator + 3..].starts_with(b"cgroup") {
+        return None;
+    }
+    let mount_point = unescape(mount_point);
     let mut left = line[..separator].split(|byte| *byte == b' ').skip(3);
     let root = unescape(left.next()?);
     // The kernel writes paths from a root. Anything else would count from the working directory, or make a path that

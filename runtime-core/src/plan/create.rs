@@ -7,7 +7,7 @@ use runtime_core_program::Text;
 
 use super::labels::Labels;
 use super::mounts::Mounts;
-use super::namespaces::{MOUNT, Namespaces, USER, UTS};
+use super::namespaces::{MOUNT, NETWORK, Namespaces, USER, UTS};
 use super::process::{Given, Program};
 use super::rdt::RdtPlan;
 use super::schedule::{FdName, ParentStep, Schedule, Step};
@@ -165,6 +165,10 @@ impl Plan {
         // Which CPUs the caller happens to run on is no limit of the container; its cgroup is.
         schedule.init(Step::AllCpus {}, "(create)");
         namespaces.enter_cgroup(&mut schedule);
+        if namespaces.is_new(NETWORK) {
+            // Nothing else would: who gives the container a network comes by a namespace of its own or by hooks, later.
+            schedule.init(Step::Loopback {}, "linux.namespaces");
+        }
         program.stdio(&mut schedule);
 
         mounts.build(&mut schedule)?;

@@ -379,6 +379,7 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         }
         Step::KeyLabel { label } => write!(f, "label keyrings {label}"),
         Step::LabelFile { path, label, .. } => write!(f, "label {path} {}", String::from_utf8_lossy(label)),
+        Step::Loopback {} => f.write_str("set the loopback device up"),
         Step::Hostname { name } => write!(f, "hostname {}", String::from_utf8_lossy(name)),
         Step::Domainname { name } => write!(f, "domainname {}", String::from_utf8_lossy(name)),
         Step::Hook { path, .. } => write!(f, "run hook {path}"),

@@ -142,6 +142,7 @@ pub(crate) mod number {
     pub(crate) const UMASK: usize = 166;
     pub(crate) const PRCTL: usize = 167;
     pub(crate) const GETPID: usize = 172;
+    pub(crate) const SOCKET: usize = 198;
     pub(crate) const GETSOCKOPT: usize = 209;
     pub(crate) const SENDMSG: usize = 211;
     pub(crate) const RECVMSG: usize = 212;

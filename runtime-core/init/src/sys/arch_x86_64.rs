@@ -106,6 +106,7 @@ pub(crate) mod number {
     pub(crate) const SCHED_YIELD: usize = 24;
     pub(crate) const GETPID: usize = 39;
     pub(crate) const SENDFILE: usize = 40;
+    pub(crate) const SOCKET: usize = 41;
     pub(crate) const SENDMSG: usize = 46;
     pub(crate) const RECVMSG: usize = 47;
     pub(crate) const GETSOCKOPT: usize = 55;

@@ -6,6 +6,11 @@ use super::fd::O_CLOEXEC;
 use super::{Fd, Handle, invoke};
 use crate::failure::Outcome;
 
+const AF_UNIX: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const SOCK_CLOEXEC: u32 = 0x8_0000;
+const SIOCSIFFLAGS: u32 = 0x8914;
+const IFF_UP: i16 = 1;
 const SOL_SOCKET: i32 = 1;
 const SCM_RIGHTS: i32 = 1;
 const SO_PEERCRED: u32 = 17;
@@ -148,4 +153,31 @@ pub(crate) fn peer_uid(connection: Handle) -> Outcome<u32> {
     }?;
     let Credentials { pid: _, uid, gid: _ } = credentials;
     Ok(uid)
+}
+
+/// struct ifreq with the flags of a device (netdevice(7)).
+#[repr(C)]
+struct Interface {
+    name: [u8; 16],
+    flags: i16,
+    rest: [u8; 22],
+}
+
+const _: () = assert!(size_of::<Interface>() == 40);
+
+/// Sets the loopback device of this network namespace up; the kernel gives it its addresses. Any socket takes the request, and
+/// those of this kind are in every kernel.
+pub(crate) fn set_loopback_up() -> Outcome {
+    let kind = SOCK_DGRAM | SOCK_CLOEXEC;
+    // SAFETY: the call takes numbers.
+    let socket = unsafe { invoke!(Socket, SOCKET, AF_UNIX, kind, 0u32) }.map(Fd::from_result)?;
+    let mut name = [0; 16];
+    name[..2].copy_from_slice(b"lo");
+    let request = Interface {
+        name,
+        flags: IFF_UP,
+        rest: [0; 22],
+    };
+    // SAFETY: the kernel reads one struct ifreq.
+    unsafe { invoke!(Ioctl, IOCTL, socket.at(), SIOCSIFFLAGS, &raw const request) }.map(drop)
 }
