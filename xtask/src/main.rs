@@ -7,6 +7,7 @@
 //! - [`checks`]: everything that can be tested on this host, with one summary line.
 //! - [`compare`]: time and memory beside other runtimes.
 //! - [`package`]: what people get who do not build it themselves.
+//! - [`rootless`]: the conformance suite as a user of this host.
 //! - [`soak`]: thousands of containers, and what is left of them.
 //! - [`fuzz`]: the fuzz targets, for a bounded time.
 //! - [`vm`]: a guest with systemd and cgroup v2, for the tests that this host cannot run.
@@ -28,6 +29,7 @@ mod host;
 mod install;
 mod licences;
 mod package;
+mod rootless;
 mod soak;
 mod spdx;
 mod steps;
