@@ -44,6 +44,13 @@ pub(crate) struct Args {
     /// Give every command --systemd-cgroup, and paths of the form slice:prefix:name; needs systemd.
     #[arg(long)]
     pub(crate) systemd_cgroup: bool,
+    /// Option in front of each command of the runtime, such as --global=--cgroup-manager=disabled; may be given several
+    /// times.
+    #[arg(long = "global", value_name = "OPTION", allow_hyphen_values = true)]
+    pub(crate) globals: Vec<String>,
+    /// As an unprivileged user, map the caller's own id alone, as where there is no newuidmap.
+    #[arg(long)]
+    pub(crate) single_id: bool,
     /// Keep the folders of failed tests and say where they are.
     #[arg(long)]
     pub(crate) keep: bool,

@@ -6,6 +6,7 @@
 
 use crate::command::{self, Finished, Running};
 use crate::host::Host;
+use crate::ids::Who;
 use crate::leftovers;
 use crate::suite::{Check, Failure, ensure};
 use fixtures::{Bundle, Report, config};
@@ -108,35 +109,48 @@ impl<'a> Case<'a> {
         self.dir.join("root")
     }
 
-    /// Value of `linux.cgroupsPath` for the container `id`.
-    pub(crate) fn cgroups_path(&self, id: &str) -> String {
-        if self.host.systemd {
-            return format!("{}:t:{id}", self.slice());
+    /// Gives the container `id` its cgroup, where it can have one. Without one a user's container has no limits either,
+    /// as in what `spec --rootless` writes.
+    pub(crate) fn set_cgroup(&self, config: &mut Value, id: &str) {
+        match self.host.place.cgroups_path(id) {
+            Some(path) => config["linux"]["cgroupsPath"] = path.into(),
+            None => {
+                if let Some(linux) = config["linux"].as_object_mut() {
+                    linux.remove("resources");
+                }
+            }
         }
-        format!("/{}/{id}", self.host.cgroup_parent)
     }
 
     /// Whether containers are scopes of systemd.
     pub(crate) fn is_systemd(&self) -> bool {
-        self.host.systemd
+        self.host.place.is_systemd()
     }
 
-    /// One that is there already: a slice of our own would stay behind.
-    fn slice(&self) -> &'static str {
-        match rustix::process::geteuid().is_root() {
-            true => "system.slice",
-            false => "user.slice",
-        }
-    }
-
-    /// The container's cgroup below a hierarchy's mount point, where root's are.
+    /// The container's cgroup below a hierarchy's mount point.
     pub(crate) fn cgroup_below(&self, mount_point: &Path) -> PathBuf {
-        match self.host.systemd {
-            true => mount_point
-                .join(self.slice())
-                .join(format!("t-{}.scope", self.id)),
-            false => mount_point.join(&self.host.cgroup_parent).join(&self.id),
+        self.host.place.below(mount_point, &self.id)
+    }
+
+    /// Controllers that a user was given.
+    pub(crate) fn controllers(&self) -> &[String] {
+        self.host.place.controllers().unwrap_or_default()
+    }
+
+    /// In whose name containers are made.
+    pub(crate) fn who(&self) -> &Who {
+        &self.host.who
+    }
+
+    /// Gives a path of the test's folder to a user and a group of the container, which is in a user namespace made by
+    /// [`Who::with_user_namespace`] when `mapped` says so, and always for callers without root.
+    pub(crate) fn chown(&self, path: &Path, id: u32, mapped: bool) -> Check {
+        if self.who().is_root() {
+            let [uid, gid] = if mapped { self.who().on_host(id) } else { [id, id] };
+            return Ok(std::os::unix::fs::chown(path, Some(uid), Some(gid))?);
         }
+        let script = format!("chown {id}:{id} '{}'", text(path));
+        self.who().as_mapped_root(&script).map_err(Failure::Failed)
     }
 
     /// A bundle of the default configuration, edited; each call makes another one.
@@ -159,7 +173,8 @@ impl<'a> Case<'a> {
         edit: impl FnOnce(&mut Value),
     ) -> Check<Bundle> {
         let mut config = config::container(args);
-        config["linux"]["cgroupsPath"] = self.cgroups_path(id).into();
+        self.host.who.fit(&mut config);
+        self.set_cgroup(&mut config, id);
         if let Some(version) = self.oci_version {
             config["ociVersion"] = version.into();
         }
@@ -173,15 +188,21 @@ impl<'a> Case<'a> {
     /// The runtime with `--root` and `args`, not started yet.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = command::plain(self.runtime);
-        if self.host.systemd {
-            command.arg("--systemd-cgroup");
-        }
+        command.args(self.globals()).args(args).current_dir(&self.dir);
         command
-            .arg("--root")
-            .arg(self.root())
-            .args(args)
-            .current_dir(&self.dir);
-        command
+    }
+
+    /// The options in front of each command.
+    fn globals(&self) -> Vec<String> {
+        let systemd = self.is_systemd().then(|| "--systemd-cgroup".to_owned());
+        let root = ["--root".to_owned(), text(&self.root())];
+        let given = self.host.globals.iter().cloned();
+        systemd.into_iter().chain(given).chain(root).collect()
+    }
+
+    /// The runtime and those options, for a shell; the suite's paths hold nothing that a shell would change.
+    pub(crate) fn shell_words(&self) -> String {
+        format!("{} {}", text(self.runtime), self.globals().join(" "))
     }
 
     /// The runtime's path.
@@ -351,6 +372,20 @@ impl<'a> Case<'a> {
         Ok(path)
     }
 
+    /// What belongs to other ids of the caller's is removed in their name.
+    fn remove_dir(&self) -> Result<(), String> {
+        let Err(error) = std::fs::remove_dir_all(&self.dir) else {
+            return Ok(());
+        };
+        let error = format!("{}: {error}", self.dir.display());
+        if self.who().is_root() || self.who().lacks_ids().is_some() {
+            return Err(error);
+        }
+        self.who()
+            .as_mapped_root(&format!("rm -rf '{}'", text(&self.dir)))
+            .map_err(|again| format!("{error}; {again}"))
+    }
+
     /// Deletes the containers by force, reports what is left after that, and clears it.
     pub(crate) fn clean_up(self, keep: bool) -> Result<(), String> {
         let deadline = Instant::now() + CLEANUP_LIMIT;
@@ -366,7 +401,7 @@ impl<'a> Case<'a> {
             leftovers::clear(id, &self.dir);
         }
         if !keep {
-            std::fs::remove_dir_all(&self.dir).map_err(|error| format!("{}: {error}", self.dir.display()))?;
+            self.remove_dir()?;
         }
         if left.is_empty() {
             Ok(())

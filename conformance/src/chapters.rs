@@ -15,13 +15,14 @@ mod mount_options;
 mod mount_places;
 mod namespace;
 mod process;
+mod rootless;
 mod seccomp;
 mod stdio;
 
 use crate::args::Args;
 use crate::suite::{Chapter, Test};
 
-const TOPICS: [(Chapter, &[Test]); 28] = [
+const TOPICS: [(Chapter, &[Test]); 29] = [
     (Chapter::Lifecycle, lifecycle::TESTS),
     (Chapter::Lifecycle, kill::TESTS),
     (Chapter::Lifecycle, commands::TESTS),
@@ -38,6 +39,7 @@ const TOPICS: [(Chapter, &[Test]); 28] = [
     (Chapter::Cgroup, cgroup::TESTS),
     (Chapter::Cgroup, limits::TESTS),
     (Chapter::Error, bad_input::TESTS),
+    (Chapter::Rootless, rootless::TESTS),
     (Chapter::Attacks, attacks::dev::TESTS),
     (Chapter::Attacks, attacks::consoles::TESTS),
     (Chapter::Attacks, attacks::proc::TESTS),

@@ -151,13 +151,22 @@ fn read(path: &Path) -> Check<String> {
     Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
 }
 
-/// A command with nothing inherited but PATH and no input.
+/// Where a user's systemd listens.
+const OF_SESSIONS: [&str; 2] = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+
+/// A command with nothing inherited but PATH and, for a user, the way to its own systemd; and no input.
 pub(crate) fn plain(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env(
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     );
+    if !rustix::process::geteuid().is_root() {
+        let known = OF_SESSIONS
+            .iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.envs(known);
+    }
     command.stdin(Stdio::null());
     command
 }

@@ -1,6 +1,8 @@
 //! What this host offers to tests: privilege, cgroup layout, kernel, and the template of all root file systems.
 
 use crate::args::Args;
+use crate::ids::Who;
+use crate::place::Place;
 use crate::suite::Need;
 use fixtures::{binaries, rootfs};
 use std::path::{Path, PathBuf};
@@ -15,13 +17,14 @@ pub(crate) struct Host {
     pub(crate) work: PathBuf,
     /// Root file system that bundles are copied from.
     pub(crate) template: PathBuf,
-    /// Name of the folder in every cgroup hierarchy under which containers are put.
-    pub(crate) cgroup_parent: String,
-    /// Containers are scopes of systemd.
-    pub(crate) systemd: bool,
+    /// Where containers' cgroups are.
+    pub(crate) place: Place,
+    /// In whose name containers are made.
+    pub(crate) who: Who,
     /// Bound of the runs of one race.
     pub(crate) race_runs: u32,
-    root: bool,
+    /// Options in front of every command.
+    pub(crate) globals: Vec<String>,
     kernel: (u32, u32),
 }
 
@@ -36,16 +39,14 @@ impl Host {
             .join(format!("cf-{own}"));
         let probe = binaries::find(binaries::Program::Probe, args.probe.as_deref())
             .map_err(|error| error.to_string())?;
-        if args.systemd_cgroup && !Path::new("/run/systemd/system").is_dir() {
-            return Err("--systemd-cgroup: systemd does not run here".to_owned());
-        }
+        let who = Who::look(args.single_id);
         let host = Host {
             template: work.join("template"),
             work,
-            cgroup_parent: format!("cf-{own}-all"),
-            systemd: args.systemd_cgroup,
+            place: Place::look(who.is_root(), args.systemd_cgroup, &format!("cf-{own}-all"))?,
+            who,
             race_runs: args.race_runs,
-            root: rustix::process::geteuid().is_root(),
+            globals: args.globals.clone(),
             kernel: kernel_version(),
         };
         rootfs::build(&host.template, &probe).map_err(|error| format!("root file system: {error}"))?;
@@ -54,18 +55,48 @@ impl Host {
 
     /// Why `needs` are not met, if so.
     pub(crate) fn lacks(&self, needs: &[Need]) -> Option<String> {
-        needs
-            .iter()
-            .find(|need| !self.has(**need))
-            .map(|need| format!("needs {need}"))
+        needs.iter().find(|need| !self.has(**need)).map(|need| {
+            let why = match need {
+                Need::Ids => self.who.lacks_ids().map(str::to_owned),
+                Need::OwnCgroup => self.place.lacks().map(str::to_owned),
+                Need::Cgroup(name) | Need::CgroupV1(name) | Need::CgroupV2(name) => {
+                    self.delegation_lacks(name)
+                }
+                _ => None,
+            };
+            match why {
+                Some(why) => format!("needs {need}: {why}"),
+                None => format!("needs {need}"),
+            }
+        })
+    }
+
+    /// Why a user may not use a controller that the host may have.
+    fn delegation_lacks(&self, name: &str) -> Option<String> {
+        if let Some(why) = self.place.lacks() {
+            return Some(why.to_owned());
+        }
+        (!self.may_use(name)).then(|| "not delegated to this user".to_owned())
+    }
+
+    /// Whether the place has the controller; freezing is part of version 2 without one.
+    fn may_use(&self, name: &str) -> bool {
+        let controllers = self.place.controllers();
+        controllers.is_none_or(|own| {
+            self.place.lacks().is_none() && name == "freezer" || own.iter().any(|own| own == name)
+        })
     }
 
     fn has(&self, need: Need) -> bool {
         match need {
-            Need::Root => self.root,
-            Need::CgroupV1(name) => is_v1(name),
-            Need::CgroupV2(name) => is_v2(name),
-            Need::Cgroup(name) => is_v1(name) || is_v2(name),
+            Need::Root(_) => self.who.is_root(),
+            Need::User => !self.who.is_root(),
+            Need::Ids => self.who.lacks_ids().is_none(),
+            Need::OwnCgroup => self.place.lacks().is_none(),
+            Need::NoCgroup => self.place.lacks().is_some(),
+            Need::CgroupV1(name) => self.may_use(name) && is_v1(name),
+            Need::CgroupV2(name) => self.may_use(name) && is_v2(name),
+            Need::Cgroup(name) => self.may_use(name) && (is_v1(name) || is_v2(name)),
             Need::Kernel(major, minor) => self.kernel >= (major, minor),
             Need::Namespace(name) => Path::new("/proc/self/ns").join(name).exists(),
             Need::Program(path) => Path::new(path).exists(),
@@ -78,7 +109,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        crate::leftovers::remove_cgroups(&self.cgroup_parent);
+        self.place.clear();
         // Gone already when nothing was kept; with --keep the folder is what the user asked for.
         let kept = std::fs::read_dir(&self.work)
             .into_iter()

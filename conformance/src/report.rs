@@ -3,6 +3,7 @@
 use crate::runner::{Counts, Outcome, Run, Verdict, count};
 use crate::suite::{Chapter, Test};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// One line per test: name, anchor, needs.
@@ -47,6 +48,7 @@ pub(crate) fn table(out: &mut impl Write, run: &Run) -> io::Result<()> {
         }
     }
     row(out, "total", run.counts())?;
+    skips(out, run)?;
     for outcome in &run.outcomes {
         let (word, reason) = words(&outcome.verdict);
         if outcome.verdict != Verdict::Passed {
@@ -59,6 +61,22 @@ pub(crate) fn table(out: &mut impl Write, run: &Run) -> io::Result<()> {
         }
     }
     writeln!(out)
+}
+
+/// How many were skipped for each reason, the most frequent first.
+fn skips(out: &mut impl Write, run: &Run) -> io::Result<()> {
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for outcome in &run.outcomes {
+        if let Verdict::Skipped(reason) = &outcome.verdict {
+            *reasons.entry(reason).or_default() += 1;
+        }
+    }
+    let mut reasons: Vec<(&str, usize)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    for (reason, count) in reasons {
+        writeln!(out, "  {count:>4} skipped: {reason}")?;
+    }
+    Ok(())
 }
 
 fn row(out: &mut impl Write, name: &str, counts: Counts) -> io::Result<()> {

@@ -23,13 +23,15 @@ pub(crate) enum Chapter {
     Cgroup,
     /// Bad input: refused with words, nothing left behind.
     Error,
+    /// What is special to users without root.
+    Rootless,
     /// Attacks that worked on some runtime once, replayed.
     Attacks,
 }
 
 impl Chapter {
     /// Every chapter, in the order of a run.
-    pub(crate) const ALL: [Chapter; 8] = [
+    pub(crate) const ALL: [Chapter; 9] = [
         Chapter::Lifecycle,
         Chapter::Namespace,
         Chapter::Mount,
@@ -37,6 +39,7 @@ impl Chapter {
         Chapter::Hook,
         Chapter::Cgroup,
         Chapter::Error,
+        Chapter::Rootless,
         Chapter::Attacks,
     ];
 }
@@ -51,6 +54,7 @@ impl fmt::Display for Chapter {
             Chapter::Hook => "hook",
             Chapter::Cgroup => "cgroup",
             Chapter::Error => "error",
+            Chapter::Rootless => "rootless",
             Chapter::Attacks => "attacks",
         })
     }
@@ -59,8 +63,16 @@ impl fmt::Display for Chapter {
 /// What a test needs of the host; without it the test is skipped and says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Effective user id 0 in the initial user namespace.
-    Root,
+    /// Effective user id 0 in the initial user namespace, for what the text says.
+    Root(&'static str),
+    /// The opposite: an unprivileged user.
+    User,
+    /// More ids than the caller's own: root, or subordinate ids with newuidmap(1) and newgidmap(1).
+    Ids,
+    /// A cgroup for each container, of whatever kind: root, or a user to whom one is delegated.
+    OwnCgroup,
+    /// The opposite.
+    NoCgroup,
     /// The v1 controller of this name is mounted.
     CgroupV1(&'static str),
     /// `/sys/fs/cgroup` is cgroup2 and offers this controller.
@@ -84,7 +96,11 @@ pub(crate) enum Need {
 impl fmt::Display for Need {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Need::Root => write!(out, "root"),
+            Need::Root(why) => write!(out, "root: {why}"),
+            Need::User => write!(out, "an unprivileged user"),
+            Need::Ids => write!(out, "more than one id"),
+            Need::OwnCgroup => write!(out, "a cgroup of its own"),
+            Need::NoCgroup => write!(out, "a caller without cgroups"),
             Need::CgroupV1(name) => write!(out, "cgroup v1 controller {name}"),
             Need::CgroupV2(name) => write!(out, "cgroup v2 controller {name}"),
             Need::Cgroup(name) => write!(out, "cgroup controller {name}"),
@@ -132,6 +148,22 @@ impl From<serde_json::Error> for Failure {
 /// Result of a body.
 pub(crate) type Check<T = ()> = Result<T, Failure>;
 
+/// Why a test is skipped for users: the words that several chapters share.
+pub(crate) mod why {
+    /// mknod(2) is refused in user namespaces.
+    pub(crate) const NODES: &str = "device nodes are made";
+    /// What the suite mounts on the host.
+    pub(crate) const HOST_MOUNT: &str = "the test mounts on the host";
+    /// A program on the host is given such a device or file.
+    pub(crate) const HOST_NODE: &str = "the test makes device nodes on the host";
+    /// Only root can write what an attack leads to.
+    pub(crate) const BAIT: &str = "the bait is a kernel parameter that only root writes";
+    /// Programs of type BPF_PROG_TYPE_CGROUP_DEVICE, and the controller of version 1.
+    pub(crate) const DEVICE_RULES: &str = "device rules need rights over the host";
+    /// Profiles are loaded by the test.
+    pub(crate) const PROFILE: &str = "the test loads an AppArmor profile";
+}
+
 /// One test.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Test {
@@ -146,12 +178,12 @@ pub(crate) struct Test {
     pub(crate) body: fn(&Case<'_>) -> Check,
 }
 
-/// A test that needs root, as nearly all do.
+/// A test that root runs as it is, and an unprivileged user in a user namespace.
 pub(crate) const fn test(name: &'static str, anchor: &'static str, body: fn(&Case<'_>) -> Check) -> Test {
     Test {
         name,
         anchor,
-        needs: &[Need::Root],
+        needs: &[],
         body,
     }
 }

@@ -188,6 +188,72 @@ fn a_life_without_privileges() {
 }
 
 #[test]
+fn processes_are_known_and_reached_without_a_cgroup() {
+    let Some(place) = Place::new("processes") else {
+        return;
+    };
+    place.configure("sleep 1001 & exec sleep 1000", |_| {});
+    place.expect(&["run", "--detach", "c"]);
+    let listed = || -> Vec<u32> {
+        serde_json::from_str(&place.expect(&["ps", "--format", "json", "c"])).expect("a list of pids")
+    };
+    // The shell may not have come to its child yet.
+    let deadline = Instant::now() + LIMIT;
+    while listed().len() < 2 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(listed().len(), 2);
+    place.expect(&["exec", "--detach", "c", "sleep", "1002"]);
+    assert_eq!(listed().len(), 3);
+    place.expect(&["kill", "--all", "c", "KILL"]);
+    let deadline = Instant::now() + LIMIT;
+    while !place.expect(&["state", "c"]).contains("\"stopped\"") {
+        assert!(Instant::now() < deadline, "kill --all ended nothing");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(listed(), Vec::<u32>::new());
+}
+
+#[test]
+fn a_cgroup_of_the_same_name_is_somebody_elses() {
+    let Some(place) = Place::new("foreign") else {
+        return;
+    };
+    let id = format!("foreign-{}", std::process::id());
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let own = std::fs::read_to_string("/proc/self/cgroup").expect("cgroups");
+    let mut made = Vec::new();
+    for fields in own.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>()) {
+        let path = fields[2].trim_start_matches('/');
+        // Where a container without cgroupsPath has its own: beside the caller's in version 2, else below it.
+        let place = match (fields[1], unified) {
+            ("", true) => Path::new("/sys/fs/cgroup").join(path).with_file_name(&id),
+            ("", false) => Path::new("/sys/fs/cgroup/unified").join(&id),
+            (controllers, _) => Path::new("/sys/fs/cgroup").join(controllers).join(path).join(&id),
+        };
+        if std::fs::create_dir(&place).is_ok() {
+            made.push(place);
+        }
+    }
+    place.configure("true", |_| {});
+    let output = place.call(&["run", &id]);
+    let removed: Vec<_> = made.iter().map(std::fs::remove_dir).collect();
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(removed.iter().all(Result::is_ok), "{removed:?} of {made:?}");
+    assert!(!made.is_empty(), "no cgroup could be made, so nothing was shown");
+}
+
+#[test]
+fn a_fifo_is_made_in_a_user_namespace() {
+    let Some(place) = Place::new("fifo") else { return };
+    place.configure("test -p /dev/queue && echo made", |config| {
+        config["linux"]["devices"] =
+            serde_json::json!([{"path": "/dev/queue", "type": "p", "fileMode": 0o600}]);
+    });
+    assert_eq!(place.expect(&["run", "c"]), "made\n");
+}
+
+#[test]
 fn the_hosts_cgroups_are_not_shown() {
     let Some(place) = Place::new("cgroups") else {
         return;

@@ -5,7 +5,7 @@
 
 use crate::tally::Tally;
 use crate::workspace::{Scratch, cargo, programs};
-use crate::{Outcome, host, licences, package, steps, vm, workspace};
+use crate::{Outcome, host, licences, package, rootless, steps, vm, workspace};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -56,6 +56,7 @@ pub(crate) fn run(extent: Extent) -> Outcome {
         corpora(&mut tally);
         package::in_debian(&mut tally);
         conformance(&mut tally);
+        rootless::conformance(&mut tally);
         gpu_conformance(&mut tally);
         guest(&mut tally);
     }

@@ -7,6 +7,7 @@
 //! - [`checks`]: everything that can be tested on this host, with one summary line.
 //! - [`compare`]: time and memory beside other runtimes.
 //! - [`package`]: what people get who do not build it themselves.
+//! - [`rootless`]: the conformance suite as a user of this host.
 //! - [`soak`]: thousands of containers, and what is left of them.
 //! - [`fuzz`]: the fuzz targets, for a bounded time.
 //! - [`hot`]: which code belongs side by side in the binary.
@@ -34,6 +35,7 @@ mod install;
 mod licences;
 mod package;
 mod picture;
+mod rootless;
 mod soak;
 mod spdx;
 mod steps;

@@ -130,15 +130,22 @@ pub(crate) const TESTS: &[Test] = &[
     test(
         "user-namespace-without-maps",
         "config-linux.md#user-namespace-mappings",
-        |case| refuse(case, |c| config::set_namespace(c, "user", None)),
+        |case| {
+            refuse(case, |c| {
+                config::set_namespace(c, "user", None);
+                for key in ["uidMappings", "gidMappings"] {
+                    remove(&mut c["linux"], key);
+                }
+            })
+        },
     ),
     test(
         "uid-not-mapped",
         "config-linux.md#user-namespace-mappings",
         |case| {
             refuse(case, |c| {
-                config::add_user_namespace(c, 200_000, 100);
-                c["process"]["user"] = json!({"uid": 5000, "gid": 0});
+                case.who().with_user_namespace(c);
+                c["process"]["user"] = json!({"uid": 70_000, "gid": 0});
             })
         },
     ),
@@ -151,7 +158,7 @@ pub(crate) const TESTS: &[Test] = &[
             })
         },
     )
-    .needs(&[Need::Root, Need::Namespace("time")]),
+    .needs(&[Need::Namespace("time")]),
     test("mount-source-missing", "config.md#mounts", |case| {
         refuse(case, |c| {
             config::add_mount(c, "/mnt", "bind", "/no/such/source", &["bind"])
@@ -185,7 +192,8 @@ pub(crate) const TESTS: &[Test] = &[
                 config::add_mount(c, "/mnt", "bind", "/etc", &["bind", "idmap"])
             })
         },
-    ),
+    )
+    .needs(&[Need::Root("a user's container always has maps")]),
     test("rlimit-unknown", "config.md#posix-process", |case| {
         refuse(case, |c| {
             c["process"]["rlimits"] = json!([{"type": "RLIMIT_MOOD", "soft": 1, "hard": 1}])
@@ -198,7 +206,7 @@ pub(crate) const TESTS: &[Test] = &[
         "runtime.md#errors",
         |case| {
             let bundle = case.bundle(&["/no/such/program"], |config| {
-                config::remove_namespace(config, "pid");
+                case.who().inherit(config, "pid");
                 config::add_mount(config, "/mnt", "tmpfs", "tmpfs", &[]);
             })?;
             case.refused(&bundle).map(drop)
@@ -282,7 +290,7 @@ pub(crate) const TESTS: &[Test] = &[
         "config-linux.md#sysctl",
         |case| {
             refuse(case, |c| {
-                config::remove_namespace(c, "network");
+                case.who().inherit(c, "network");
                 c["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"});
             })
         },

@@ -2,20 +2,20 @@
 
 use crate::case::Case;
 use crate::host::CGROUP_ROOT;
-use crate::suite::{Check, Need, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Need, Test, ensure, ensure_eq, test, why};
 use fixtures::Bundle;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 const PATH: &str = "config-linux.md#cgroups-path";
 const RESOURCES: &str = "config-linux.md#control-groups";
-const MEMORY: &[Need] = &[Need::Root, Need::CgroupV1("memory")];
-const PIDS: &[Need] = &[Need::Root, Need::CgroupV1("pids")];
-const CPU: &[Need] = &[Need::Root, Need::CgroupV1("cpu")];
-const CPUSET: &[Need] = &[Need::Root, Need::CgroupV1("cpuset")];
-const ANY_PIDS: &[Need] = &[Need::Root, Need::Cgroup("pids")];
-const DEVICES: &[Need] = &[Need::Root, Need::Cgroup("devices")];
-const FREEZER: &[Need] = &[Need::Root, Need::Cgroup("freezer")];
+const MEMORY: &[Need] = &[Need::CgroupV1("memory")];
+const PIDS: &[Need] = &[Need::CgroupV1("pids")];
+const CPU: &[Need] = &[Need::CgroupV1("cpu")];
+const CPUSET: &[Need] = &[Need::CgroupV1("cpuset")];
+const ANY_PIDS: &[Need] = &[Need::Cgroup("pids")];
+const DEVICES: &[Need] = &[Need::Root(why::DEVICE_RULES), Need::Cgroup("devices")];
+const FREEZER: &[Need] = &[Need::Cgroup("freezer")];
 
 /// The topic's tests.
 pub(crate) const TESTS: &[Test] = &[
@@ -40,14 +40,15 @@ pub(crate) const TESTS: &[Test] = &[
         ensure_eq!(procs.trim(), case.pid()?.to_string(), "processes in the cgroup");
         Ok(())
     })
-    .needs(&[Need::Root, Need::CgroupV2("memory")]),
+    .needs(&[Need::CgroupV2("memory")]),
     test("cgroup-is-removed-by-delete", "runtime.md#delete", |case| {
         let bundle = with_resources(case, json!({"pids": {"limit": 100}}))?;
         case.create(&bundle)?;
         case.kill_and_wait()?;
         case.verb("delete")?;
         case.nothing_left()
-    }),
+    })
+    .needs(ANY_PIDS),
     test("memory-limit-v1", RESOURCES, |case| {
         written(
             case,
@@ -78,7 +79,7 @@ pub(crate) const TESTS: &[Test] = &[
             "67108864",
         )
     })
-    .needs(&[Need::Root, Need::CgroupV2("memory")]),
+    .needs(&[Need::CgroupV2("memory")]),
     test("pids-limit-v1", RESOURCES, |case| {
         written(case, json!({"pids": {"limit": 77}}), "pids", "pids.max", "77")
     })
@@ -86,7 +87,7 @@ pub(crate) const TESTS: &[Test] = &[
     test("pids-limit-v2", RESOURCES, |case| {
         written(case, json!({"pids": {"limit": 77}}), "", "pids.max", "77")
     })
-    .needs(&[Need::Root, Need::CgroupV2("pids")]),
+    .needs(&[Need::CgroupV2("pids")]),
     test("pids-unlimited-v1", RESOURCES, |case| {
         written(case, json!({"pids": {"limit": -1}}), "pids", "pids.max", "max")
     })
@@ -192,7 +193,7 @@ pub(crate) const TESTS: &[Test] = &[
             Ok(())
         },
     )
-    .needs(&[Need::Root, Need::Namespace("cgroup")]),
+    .needs(&[Need::Namespace("cgroup")]),
 ];
 
 fn folder(case: &Case<'_>, controller: &str) -> PathBuf {

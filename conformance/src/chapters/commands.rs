@@ -1,8 +1,7 @@
 //! The command line that engines call: run, list, pid files, logs, exec, features, spec.
 
 use crate::case::{Case, text};
-use crate::suite::{Check, Test, ensure, ensure_eq, test};
-use fixtures::config;
+use crate::suite::{Check, Need, Test, ensure, ensure_eq, test};
 use serde_json::{Value, json};
 
 /// The topic's tests.
@@ -16,7 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
         Ok(())
     }),
     test("run-gives-128-plus-signal", "cli", |case| {
-        let edit = |config: &mut Value| config::remove_namespace(config, "pid");
+        let edit = |config: &mut Value| case.who().inherit(config, "pid");
         let bundle = case.bundle(&["/bin/probe", "signal", "10"], edit)?;
         ensure_eq!(case.try_run(&bundle)?.code(), 138, "exit code of run");
         Ok(())
@@ -260,7 +259,8 @@ pub(crate) const TESTS: &[Test] = &[
             "user of exec"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("exec-process-file", "cli", |case| {
         running(case)?;
         let process = json!({"args": ["/bin/probe"], "cwd": "/bin", "env": ["ONLY=this"],
@@ -282,7 +282,8 @@ pub(crate) const TESTS: &[Test] = &[
             report.identity.groups
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("exec-of-missing-program-is-refused", "cli", |case| {
         running(case)?;
         let finished = case.run(&["exec", case.id(), "/no/such/program"])?.refused()?;
@@ -334,7 +335,15 @@ fn two_created(case: &Case<'_>) -> Check {
 fn spec_runs(case: &Case<'_>) -> Check {
     let mut bundle = case.bundle(&["/bin/probe"], |_| {})?;
     std::fs::remove_file(bundle.config_path())?;
-    case.run(&["spec", "--bundle", &text(bundle.dir())])?.ok()?;
+    // Users are written a configuration of their own: a user namespace with their own id in it.
+    let rootless: &[&str] = if case.who().is_root() {
+        &[]
+    } else {
+        &["--rootless"]
+    };
+    let dir = text(bundle.dir());
+    let args = [&["spec", "--bundle", &dir], rootless].concat();
+    case.run(&args)?.ok()?;
     let written: Value = serde_json::from_slice(&std::fs::read(bundle.config_path())?)?;
     ensure_eq!(
         written["process"]["args"],
@@ -355,7 +364,7 @@ fn spec_runs(case: &Case<'_>) -> Check {
         *config = written;
         config["process"]["terminal"] = false.into();
         config["process"]["args"] = json!(["/bin/probe"]);
-        config["linux"]["cgroupsPath"] = case.cgroups_path(case.id()).into();
+        case.set_cgroup(config, case.id());
     })?;
     case.probe_in(&bundle)?;
     Ok(())

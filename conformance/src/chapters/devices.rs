@@ -1,7 +1,7 @@
 //! Device nodes, masked and read-only paths, kernel parameters.
 
 use crate::case::Case;
-use crate::suite::{Check, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Need, Test, ensure, ensure_eq, test, why};
 use fixtures::config;
 use serde_json::json;
 
@@ -102,7 +102,8 @@ pub(crate) const TESTS: &[Test] = &[
             "node"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Root(why::NODES)]),
     test("device-u-is-char", DEVICES, |case| {
         let entry = json!({"path": "/dev/mine", "type": "u", "major": 10, "minor": 229});
         let stat = configured(case, "/dev/mine", entry)?;
@@ -112,7 +113,8 @@ pub(crate) const TESTS: &[Test] = &[
             "node"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Root(why::NODES)]),
     test("device-block", DEVICES, |case| {
         let entry = json!({"path": "/dev/mine", "type": "b", "major": 7, "minor": 123});
         let stat = configured(case, "/dev/mine", entry)?;
@@ -122,7 +124,8 @@ pub(crate) const TESTS: &[Test] = &[
             "node"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Root(why::NODES)]),
     test("device-fifo", DEVICES, |case| {
         ensure_eq!(
             configured(case, "/dev/mine", json!({"path": "/dev/mine", "type": "p"}))?.kind,
@@ -141,16 +144,16 @@ pub(crate) const TESTS: &[Test] = &[
             "mode and owner"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Root(why::NODES)]),
     test("device-mode-survives-umask", DEVICES, |case| {
         let entry = json!({"path": "/dev/mine", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666});
         let bundle = case.bundle(&["/bin/probe", "--stat", "/dev/mine"], |config| {
             config::push(&mut config["linux"]["devices"], entry);
         })?;
         let line = format!(
-            "umask 077; exec {} --root {} run --bundle {} {}",
-            case.runtime_path().display(),
-            case.root().display(),
+            "umask 077; exec {} run --bundle {} {}",
+            case.shell_words(),
             bundle.dir().display(),
             case.id()
         );
@@ -166,7 +169,8 @@ pub(crate) const TESTS: &[Test] = &[
             "mode"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Root(why::NODES)]),
     test("device-in-new-folder", DEVICES, |case| {
         let entry = json!({"path": "/dev/some/where/mine", "type": "c", "major": 10, "minor": 229});
         ensure_eq!(
@@ -175,12 +179,14 @@ pub(crate) const TESTS: &[Test] = &[
             "node"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Root(why::NODES)]),
     test("device-outside-of-dev", DEVICES, |case| {
         let entry = json!({"path": "/mnt/mine", "type": "c", "major": 10, "minor": 229});
         ensure_eq!(configured(case, "/mnt/mine", entry)?.kind, "char", "node");
         Ok(())
-    }),
+    })
+    .needs(&[Need::Root(why::NODES)]),
     // Engines list the default devices too. The cgroup of the default configuration denies what no rule allows, so
     // only nodes are compared here.
     test("device-that-is-a-default-one", DEVICES, |case| {
@@ -292,9 +298,18 @@ pub(crate) const TESTS: &[Test] = &[
         },
     ),
     test("proc-sys-is-readonly", "config-linux.md#readonly-paths", |case| {
-        let report = case.probe(&["--try-write", "/proc/sys/kernel/domainname"], |_| {})?;
+        // Who may administer the network could write it otherwise, with root on the host or without.
+        let path = "/proc/sys/net/ipv4/ip_default_ttl";
+        let report = case.probe(&["--try-write", path], |config| {
+            for set in ["bounding", "effective", "permitted"] {
+                config::push(
+                    &mut config["process"]["capabilities"][set],
+                    "CAP_NET_ADMIN".into(),
+                );
+            }
+        })?;
         ensure_eq!(
-            report.writes["/proc/sys/kernel/domainname"].errno,
+            report.writes[path].errno,
             Some(30),
             "errno of a write (EROFS is 30)"
         );
@@ -325,7 +340,9 @@ fn default_device(case: &Case<'_>, path: &str, numbers: (u32, u32)) -> Check {
         ("char", Some(numbers)),
         "{path}"
     );
-    ensure_eq!((stat.mode, stat.uid), (0o666, 0), "mode and owner of {path}");
+    // A user's container has the host's nodes, bound; their owner is none of its ids, user_namespaces(7).
+    let owner = if case.who().is_root() { 0 } else { 65_534 };
+    ensure_eq!((stat.mode, stat.uid), (0o666, owner), "mode and owner of {path}");
     Ok(())
 }
 

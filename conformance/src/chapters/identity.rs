@@ -1,7 +1,7 @@
 //! User, groups, mask, capabilities, no_new_privs.
 
 use crate::case::Case;
-use crate::suite::{Check, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Need, Test, ensure, ensure_eq, test};
 use fixtures::report::Capabilities;
 use serde_json::{Value, json};
 
@@ -28,14 +28,16 @@ pub(crate) const TESTS: &[Test] = &[
             "ids"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("user-without-passwd-entry", USER, |case| {
         let report = case.probe(&[], |config| {
             config["process"]["user"] = json!({"uid": 4711, "gid": 4712})
         })?;
         ensure_eq!((report.identity.uid, report.identity.gid), (4711, 4712), "ids");
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("additional-groups", USER, |case| {
         let report = case.probe(&[], |config| {
             config["process"]["user"] = json!({"uid": 1000, "gid": 1000, "additionalGids": [10, 2000, 5]});
@@ -44,7 +46,8 @@ pub(crate) const TESTS: &[Test] = &[
         groups.sort_unstable();
         ensure_eq!(groups, [5, 10, 2000], "supplementary groups");
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("no-groups-of-the-caller", USER, |case| {
         let report = case.probe(&[], |config| {
             config["process"]["user"] = json!({"uid": 1000, "gid": 1000})
@@ -57,7 +60,8 @@ pub(crate) const TESTS: &[Test] = &[
             .collect();
         ensure!(strange.is_empty(), "supplementary groups {strange:?}");
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("umask", USER, |case| {
         let report = case.probe(&[], |config| {
             config["process"]["user"] = json!({"uid": 0, "gid": 0, "umask": 0o027})
@@ -93,7 +97,8 @@ pub(crate) const TESTS: &[Test] = &[
         };
         ensure_eq!(found, wanted, "capability sets");
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("capabilities-of-root-follow-bounding", CAPS, |case| {
         let found = capabilities(case, |config| {
             let list = json!(["CAP_CHOWN", "CAP_KILL"]);
@@ -122,7 +127,8 @@ pub(crate) const TESTS: &[Test] = &[
         );
         ensure!(found.bounding != 0, "the bounding set is empty");
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("capabilities-empty", CAPS, |case| {
         let found = capabilities(case, |config| {
             config["process"]["capabilities"] = json!({"bounding": [], "effective": [], "permitted": []})
@@ -142,7 +148,8 @@ pub(crate) const TESTS: &[Test] = &[
             "inheritable, effective, ambient"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     // "SHOULD NOT fail": a configuration for a newer kernel still runs.
     test("capability-unknown-is-a-warning", CAPS, |case| {
         let bundle = case.bundle(&["/bin/probe"], |config| {

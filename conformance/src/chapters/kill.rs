@@ -2,7 +2,6 @@
 
 use crate::case::Case;
 use crate::suite::{Check, Test, ensure, ensure_eq, test};
-use fixtures::config;
 
 /// The topic's tests.
 pub(crate) const TESTS: &[Test] = &[
@@ -88,7 +87,7 @@ pub(crate) const TESTS: &[Test] = &[
         |case| {
             let script = "sleep 100 & echo ready; sleep 100";
             let bundle = case.bundle(&["/bin/sh", "-c", script], |config| {
-                config::remove_namespace(config, "pid")
+                case.who().inherit(config, "pid")
             })?;
             let out = case.run_detached(&bundle)?;
             case.until("the script is ready", || {

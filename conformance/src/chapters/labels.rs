@@ -2,7 +2,7 @@
 
 use crate::case::{Case, text};
 use crate::command;
-use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test, why};
 use fixtures::Bundle;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -14,7 +14,12 @@ const MEMORY: &str = "config-linux.md#configLinuxMemoryPolicy";
 const RDT: &str = "config-linux.md#configLinuxIntelRdt";
 
 const PARSER: &str = "/sbin/apparmor_parser";
-const WITH_APPARMOR: &[Need] = &[Need::Root, Need::AppArmor(true), Need::Program(PARSER)];
+const WITH_APPARMOR: &[Need] = &[Need::AppArmor(true)];
+const WITH_PROFILE: &[Need] = &[
+    Need::Root(why::PROFILE),
+    Need::AppArmor(true),
+    Need::Program(PARSER),
+];
 const LABEL: &str = "system_u:system_r:container_t:s0:c4,c5";
 /// Shows what confines the program; the second is for kernels before 5.8.
 const SHOW: &str = "cat /proc/self/attr/apparmor/current 2>/dev/null || cat /proc/self/attr/current";
@@ -29,7 +34,7 @@ pub(crate) const TESTS: &[Test] = &[
         })?;
         profile.confines(&shown)
     })
-    .needs(WITH_APPARMOR),
+    .needs(WITH_PROFILE),
     test("apparmor-profile-of-exec", LINUX, |case| {
         let profile = Profile::load(case)?;
         run_sleeper(case, |_| {})?;
@@ -44,7 +49,7 @@ pub(crate) const TESTS: &[Test] = &[
         ];
         profile.confines(&case.run(&args)?.ok()?.stdout)
     })
-    .needs(WITH_APPARMOR),
+    .needs(WITH_PROFILE),
     test("apparmor-profile-of-the-container-for-exec", LINUX, |case| {
         let profile = Profile::load(case)?;
         run_sleeper(case, |config| {
@@ -55,16 +60,16 @@ pub(crate) const TESTS: &[Test] = &[
         let own = std::fs::read_to_string(format!("/proc/{}/attr/current", case.pid()?))?;
         profile.confines(&own)
     })
-    .needs(WITH_APPARMOR),
+    .needs(WITH_PROFILE),
     test("apparmor-profile-in-a-user-namespace", LINUX, |case| {
         let profile = Profile::load(case)?;
         let shown = case.shell(SHOW, |config| {
             config["process"]["apparmorProfile"] = profile.name.clone().into();
-            fixtures::config::add_user_namespace(config, 100_000, 65_536);
+            case.who().with_user_namespace(config);
         })?;
         profile.confines(&shown)
     })
-    .needs(WITH_APPARMOR),
+    .needs(WITH_PROFILE),
     test("apparmor-unconfined", LINUX, |case| {
         let shown = case.shell(SHOW, |config| {
             config["process"]["apparmorProfile"] = "unconfined".into()
@@ -88,17 +93,17 @@ pub(crate) const TESTS: &[Test] = &[
             config["process"]["apparmorProfile"] = "docker-default".into()
         })
     })
-    .needs(&[Need::Root, Need::AppArmor(false)]),
+    .needs(&[Need::AppArmor(false)]),
     test("selinux-label-where-it-is-off-is-refused", LINUX, |case| {
         refuse(case, |config| config["process"]["selinuxLabel"] = LABEL.into())
     })
-    .needs(&[Need::Root, Need::Selinux(false)]),
+    .needs(&[Need::Selinux(false)]),
     test(
         "mount-label-where-selinux-is-off-is-refused",
         MOUNT_LABEL,
         |case| refuse(case, |config| config["linux"]["mountLabel"] = LABEL.into()),
     )
-    .needs(&[Need::Root, Need::Selinux(false)]),
+    .needs(&[Need::Selinux(false)]),
     test("memory-policy-interleave", MEMORY, |case| {
         policy(
             case,
@@ -149,7 +154,7 @@ pub(crate) const TESTS: &[Test] = &[
             config["linux"]["intelRdt"] = json!({"closID": "guaranteed"})
         })
     })
-    .needs(&[Need::Root, Need::Resctrl(false)]),
+    .needs(&[Need::Resctrl(false)]),
 ];
 
 /// A loaded profile that allows everything; removed on drop.

@@ -4,13 +4,17 @@
 use crate::case::{Case, text};
 use crate::command::Running;
 use crate::host::CGROUP_ROOT;
-use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test, why};
 use fixtures::config;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+const ANY_PIDS: &[Need] = &[Need::Cgroup("pids")];
+const ANY_MEMORY: &[Need] = &[Need::Cgroup("memory")];
+const PIDS_AND_MEMORY: &[Need] = &[Need::Cgroup("pids"), Need::Cgroup("memory")];
+const ANY_CPU: &[Need] = &[Need::Cgroup("cpu")];
 const RESOURCES: &str = "config-linux.md#control-groups";
 
 /// A limit: the controller, its file in version 1 and in version 2.
@@ -75,19 +79,19 @@ pub(crate) const TESTS: &[Test] = &[
         running(case, json!({"pids": {"limit": 50}}))?;
         update(case, &["--pids-limit", "60"])?;
         is(case, PIDS, "60")
-    }),
+    }).needs(ANY_PIDS),
     test("update-takes-options-behind-the-id", "cli", |case| {
         running(case, json!({"pids": {"limit": 50}}))?;
         case.run(&["update", case.id(), "--pids-limit", "60"])?.ok()?;
         is(case, PIDS, "60")
-    }),
+    }).needs(ANY_PIDS),
     test("update-from-a-file", "cli", |case| {
         running(case, json!({"memory": {"limit": 67_108_864}}))?;
         let file = case.dir().join("resources.json");
         std::fs::write(&file, json!({"memory": {"limit": 33_554_432}}).to_string())?;
         update(case, &["--resources", &text(&file)])?;
         is(case, MEMORY, "33554432")
-    }),
+    }).needs(ANY_MEMORY),
     test("update-from-standard-input", "cli", |case| {
         running(case, json!({"memory": {"limit": 67_108_864}}))?;
         // The two spellings of containerd's shims.
@@ -103,7 +107,7 @@ pub(crate) const TESTS: &[Test] = &[
             is(case, MEMORY, limit)?;
         }
         Ok(())
-    }),
+    }).needs(ANY_MEMORY),
     test("update-takes-units", "cli", |case| {
         running(case, json!({"memory": {"limit": 67_108_864}}))?;
         for (typed, bytes) in [("50M", "52428800"), ("40m", "41943040"), ("65536k", "67108864")] {
@@ -111,7 +115,7 @@ pub(crate) const TESTS: &[Test] = &[
             is(case, MEMORY, bytes)?;
         }
         Ok(())
-    }),
+    }).needs(ANY_MEMORY),
     test("update-has-an-option-for-each-limit", "cli", |case| {
         running(case, json!({"memory": {"limit": 67_108_864}}))?;
         let mut seen = 0;
@@ -127,7 +131,7 @@ pub(crate) const TESTS: &[Test] = &[
         }
         ensure!(seen > 4, "only {seen} of the limits can be seen on this host");
         Ok(())
-    }),
+    }).needs(PIDS_AND_MEMORY),
     test("update-leaves-other-limits", "cli", |case| {
         let resources =
             json!({"pids": {"limit": 50}, "memory": {"limit": 67_108_864, "reservation": 33_554_432}});
@@ -137,7 +141,7 @@ pub(crate) const TESTS: &[Test] = &[
         is(case, PIDS, "60")?;
         is(case, MEMORY, "50331648")?;
         is(case, RESERVATION, "33554432")
-    }),
+    }).needs(PIDS_AND_MEMORY),
     test("update-of-the-quota-leaves-the-period", "cli", |case| {
         running(case, json!({"cpu": {"quota": 500_000, "period": 1_000_000}}))?;
         update(case, &["--cpu-quota", "600000"])?;
@@ -145,7 +149,7 @@ pub(crate) const TESTS: &[Test] = &[
         // Three quarters: systemd knows hundredths of a CPU.
         update(case, &["--cpu-period", "800000"])?;
         quota_is(case, "600000", "800000")
-    }),
+    }).needs(ANY_CPU),
     test("update-takes-limits-away", "cli", |case| {
         running(
             case,
@@ -156,7 +160,7 @@ pub(crate) const TESTS: &[Test] = &[
         let memory = value(case, MEMORY)?;
         ensure!(memory == "max" || memory.len() > 16, "memory limit {memory}");
         Ok(())
-    }),
+    }).needs(PIDS_AND_MEMORY),
     test("update-of-a-paused-container-leaves-it-paused", "cli", |case| {
         running(case, json!({"pids": {"limit": 50}}))?;
         case.verb("pause")?;
@@ -164,14 +168,14 @@ pub(crate) const TESTS: &[Test] = &[
         is(case, PIDS, "60")?;
         ensure_eq!(case.state()?["status"], "paused", "status after update");
         case.verb("resume").map(drop)
-    }),
+    }).needs(&[Need::Cgroup("pids"), Need::Cgroup("freezer")]),
     test("update-of-a-stopped-container-is-refused", "cli", |case| {
         running(case, json!({}))?;
         case.kill_and_wait()?;
         case.run(&["update", "--pids-limit", "60", case.id()])?
             .refused()
             .map(drop)
-    }),
+    }).needs(ANY_PIDS),
     test("events-stats-is-one-object", "cli", |case| {
         running(
             case,
@@ -205,7 +209,7 @@ pub(crate) const TESTS: &[Test] = &[
             ensure!(data.get(part).is_some(), "no {part} in {printed}");
         }
         Ok(())
-    }),
+    }).needs(PIDS_AND_MEMORY),
     test(
         "events-come-at-intervals-and-end-with-the-container",
         "cli",
@@ -223,7 +227,7 @@ pub(crate) const TESTS: &[Test] = &[
             case.run(&["delete", "--force", case.id()])?.ok()?;
             events.finish()?.ok().map(drop)
         },
-    ),
+    ).needs(&[Need::OwnCgroup]),
     test("events-tell-of-lack-of-memory", "cli", |case| {
         let script = "while ! [ -e /tmp/go ]; do sleep 0.05; done; \
                       dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 100";
@@ -239,13 +243,13 @@ pub(crate) const TESTS: &[Test] = &[
         case.until("the event", || Ok(events.stdout()?.contains(&line)))?;
         case.run(&["delete", "--force", case.id()])?.ok()?;
         events.finish()?.ok().map(drop)
-    }),
+    }).needs(ANY_MEMORY),
     test("events-of-a-stopped-container-are-refused", "cli", |case| {
         running(case, json!({}))?;
         case.kill_and_wait()?;
         case.run(&["events", "--stats", case.id()])?.refused()?;
         case.run(&["events", case.id()])?.refused().map(drop)
-    }),
+    }).needs(&[Need::OwnCgroup]),
     // Both runc (it writes 1, to be like systemd) and crun (it takes 0 for "not set") leave the specification here.
     test("pids-limit-zero-is-a-limit", "config-linux.md#pids", |case| {
         let bundle = case.bundle(&["/bin/sleep", "100"], |config| {
@@ -254,7 +258,7 @@ pub(crate) const TESTS: &[Test] = &[
         case.run_detached(&bundle)?;
         // systemd takes no 0, and with 1 no further process can be made either.
         is(case, PIDS, if case.is_systemd() { "1" } else { "0" })
-    }),
+    }).needs(ANY_PIDS),
     // runc and crun put rules of their own behind the list, which nothing in it can take back.
     test(
         "devices-last-rule-wins-over-a-default",
@@ -278,18 +282,20 @@ pub(crate) const TESTS: &[Test] = &[
             );
             Ok(())
         },
-    ),
+    ).needs(&[Need::Root(why::DEVICE_RULES)]),
     test(
         "cgroup-belongs-to-the-containers-user",
         "config-linux.md#cgroup-ownership",
         |case| {
             let (dir, limit) = owners(case, "rw")?;
-            ensure_eq!(dir, 200_000, "owner of the cgroup's directory");
-            ensure_eq!(limit, 0, "owner of a limit's file");
+            ensure_eq!(dir, case.who().on_host(0)[0], "owner of the cgroup's directory");
+            // What a user makes is all the user's own.
+            let owner = if case.who().is_root() { 0 } else { dir };
+            ensure_eq!(limit, owner, "owner of a limit's file");
             Ok(())
         },
     )
-    .needs(&[Need::Root, Need::CgroupV2("memory")]),
+    .needs(&[Need::CgroupV2("memory")]),
     test(
         "cgroup-without-a-writable-mount-stays-the-hosts",
         "config-linux.md#cgroup-ownership",
@@ -297,14 +303,16 @@ pub(crate) const TESTS: &[Test] = &[
             ensure_eq!(owners(case, "ro")?.0, 0, "owner of the cgroup's directory");
             Ok(())
         },
-    )
-    .needs(&[Need::Root, Need::CgroupV2("memory")]),
+    ).needs(&[
+        Need::Root("a user's cgroup is the user's own with any mount"),
+        Need::CgroupV2("memory"),
+    ]),
     test(
         "failed-run-with-the-hosts-pids-leaves-nothing",
         "runtime.md#errors",
         |case| {
             let bundle = case.bundle(&["/bin/nothing-here"], |config| {
-                config::remove_namespace(config, "pid")
+                case.who().inherit(config, "pid")
             })?;
             let finished = case.try_run(&bundle)?;
             ensure!(finished.code() != 0, "a program that is missing was run");
@@ -319,7 +327,7 @@ pub(crate) const TESTS: &[Test] = &[
         is(case, MEMORY, "67108864")?;
         is(case, RESERVATION, "33554432")?;
         quota_is(case, "50000", "200000")
-    }),
+    }).needs(&[Need::Cgroup("pids"), Need::Cgroup("memory"), Need::Cgroup("cpu")]),
 ];
 
 /// A container that sleeps, with these resources beside the usual ones.
@@ -341,7 +349,7 @@ fn update(case: &Case<'_>, options: &[&str]) -> Check {
 /// Who owns the cgroup of a container in a user namespace, and who owns its memory limit; `access` is that of its mount.
 fn owners(case: &Case<'_>, access: &str) -> Check<(u32, u32)> {
     let bundle = case.bundle(&["/bin/sleep", "100"], |config| {
-        config::add_user_namespace(config, 200_000, 65_536);
+        case.who().with_user_namespace(config);
         config::set_namespace(config, "cgroup", None);
         let mounts = config["mounts"].as_array_mut();
         mounts

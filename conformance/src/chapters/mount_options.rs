@@ -1,13 +1,18 @@
 //! Mount options: each class once, seen from inside in mountinfo or by trying.
 
 use crate::case::{Case, text};
-use crate::suite::{Check, Need, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test, why};
 use fixtures::mountinfo::MountEntry;
 use fixtures::{Report, config};
 use serde_json::json;
+use std::path::PathBuf;
 
 const ANCHOR: &str = "config.md#linux-mount-options";
-const SETATTR: &[Need] = &[Need::Root, Need::Kernel(5, 12)];
+const HOST_MOUNT: &[Need] = &[Need::Root(why::HOST_MOUNT)];
+const IDMAP: &[Need] = &[
+    Need::Root("mounts of the host are id-mapped"),
+    Need::Kernel(5, 12),
+];
 
 /// The topic's tests.
 pub(crate) const TESTS: &[Test] = &[
@@ -48,7 +53,7 @@ pub(crate) const TESTS: &[Test] = &[
     test("option-nosymfollow", ANCHOR, |case| {
         shows(case, &["nosymfollow"], &["nosymfollow"], &[])
     })
-    .needs(&[Need::Root, Need::Kernel(5, 10)]),
+    .needs(&[Need::Kernel(5, 10)]),
     test("option-sync", ANCHOR, |case| {
         shows(case, &["sync"], &["sync"], &[])
     }),
@@ -167,11 +172,9 @@ pub(crate) const TESTS: &[Test] = &[
     // In a user namespace the flags of the source are locked, mount_namespaces(7): a remount that only says "read-only"
     // would clear them and is refused by the kernel; the runtime must ask again with them.
     test("bind-ro-of-flagged-source-in-user-namespace", ANCHOR, |case| {
-        let source = case.host_tmpfs("flagged")?;
-        let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
-        rustix::mount::mount_remount(&source, flags, "").map_err(std::io::Error::from)?;
+        let source = flagged(case)?;
         let report = case.probe(&[], |config| {
-            config::add_user_namespace(config, 200_000, 65_536);
+            case.who().with_user_namespace(config);
             config::add_mount(config, "/mnt", "bind", &text(&source), &["bind", "ro"]);
         })?;
         let entry = report.mount("/mnt").cloned().unwrap_or_else(none);
@@ -198,12 +201,14 @@ pub(crate) const TESTS: &[Test] = &[
         let report = with_submount(case, &["rbind"])?;
         ensure!(report.mount("/mnt/sub").is_some(), "the submount is not there");
         Ok(())
-    }),
+    })
+    .needs(HOST_MOUNT),
     test("bind-leaves-submounts", ANCHOR, |case| {
         let report = with_submount(case, &["bind"])?;
         ensure!(report.mount("/mnt/sub").is_none(), "the submount came along");
         Ok(())
-    }),
+    })
+    .needs(HOST_MOUNT),
     test("rbind-ro-is-not-recursive", ANCHOR, |case| {
         let report = with_submount(case, &["rbind", "ro"])?;
         ensure_eq!(
@@ -217,7 +222,8 @@ pub(crate) const TESTS: &[Test] = &[
             report.writes
         );
         Ok(())
-    }),
+    })
+    .needs(HOST_MOUNT),
     test("rro-is-recursive", ANCHOR, |case| {
         let report = with_submount(case, &["rbind", "rro"])?;
         ensure_eq!(
@@ -232,7 +238,7 @@ pub(crate) const TESTS: &[Test] = &[
         );
         Ok(())
     })
-    .needs(SETATTR),
+    .needs(&[Need::Root(why::HOST_MOUNT), Need::Kernel(5, 12)]),
     test("rnosuid-rnodev-rnoexec-are-recursive", ANCHOR, |case| {
         let report = with_submount(case, &["rbind", "rnosuid", "rnodev", "rnoexec"])?;
         let entry = report.mount("/mnt/sub").cloned().unwrap_or_else(none);
@@ -245,7 +251,7 @@ pub(crate) const TESTS: &[Test] = &[
         }
         Ok(())
     })
-    .needs(SETATTR),
+    .needs(&[Need::Root(why::HOST_MOUNT), Need::Kernel(5, 12)]),
     test("rnoatime-is-recursive", ANCHOR, |case| {
         let report = with_submount(case, &["rbind", "rnoatime"])?;
         let entry = report.mount("/mnt/sub").cloned().unwrap_or_else(none);
@@ -256,7 +262,7 @@ pub(crate) const TESTS: &[Test] = &[
         );
         Ok(())
     })
-    .needs(SETATTR),
+    .needs(&[Need::Root(why::HOST_MOUNT), Need::Kernel(5, 12)]),
     test("rnosymfollow-is-recursive", ANCHOR, |case| {
         let report = with_submount(case, &["rbind", "rnosymfollow"])?;
         let entry = report.mount("/mnt/sub").cloned().unwrap_or_else(none);
@@ -267,7 +273,7 @@ pub(crate) const TESTS: &[Test] = &[
         );
         Ok(())
     })
-    .needs(&[Need::Root, Need::Kernel(5, 14)]),
+    .needs(&[Need::Root(why::HOST_MOUNT), Need::Kernel(5, 14)]),
     test("propagation-private", ANCHOR, |case| {
         propagates(case, "private", "")
     }),
@@ -289,19 +295,19 @@ pub(crate) const TESTS: &[Test] = &[
     test("idmap-with-mappings", "config.md#posix-platform-mounts", |case| {
         idmapped(case, "idmap", true)
     })
-    .needs(SETATTR),
+    .needs(IDMAP),
     test(
         "ridmap-with-mappings",
         "config.md#posix-platform-mounts",
         |case| idmapped(case, "ridmap", true),
     )
-    .needs(SETATTR),
+    .needs(IDMAP),
     test(
         "idmap-by-user-namespace",
         "config.md#posix-platform-mounts",
         |case| idmapped(case, "idmap", false),
     )
-    .needs(SETATTR),
+    .needs(IDMAP),
 ];
 
 /// Stands for a mount that is not there, so that a message can say so.
@@ -318,6 +324,28 @@ fn none() -> MountEntry {
         source: String::new(),
         super_options: Vec::new(),
     }
+}
+
+/// A folder on a mount with the flags nosuid and nodev: one of our own, or for users one that most hosts have.
+fn flagged(case: &Case<'_>) -> Check<PathBuf> {
+    if case.who().is_root() {
+        let source = case.host_tmpfs("flagged")?;
+        let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
+        rustix::mount::mount_remount(&source, flags, "").map_err(std::io::Error::from)?;
+        return Ok(source);
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let fits = |entry: &&MountEntry| {
+        ["/dev/shm", "/run/lock", "/tmp"].contains(&entry.mount_point.as_str())
+            && entry.has("nosuid")
+            && entry.has("nodev")
+    };
+    let found = fixtures::mountinfo::parse(&mounts);
+    found
+        .iter()
+        .find(fits)
+        .map(|entry| PathBuf::from(&entry.mount_point))
+        .ok_or_else(|| Failure::Skipped("no mount with nosuid and nodev on this host".to_owned()))
 }
 
 fn on_tmpfs(case: &Case<'_>, options: &[&str]) -> Check<(MountEntry, Report)> {
@@ -402,7 +430,7 @@ fn idmapped(case: &Case<'_>, option: &str, own_mappings: bool) -> Check {
             config["mounts"][last]["uidMappings"] = maps.clone();
             config["mounts"][last]["gidMappings"] = maps.clone();
         } else {
-            config::add_user_namespace(config, 200_000, 65_536);
+            case.who().with_user_namespace(config);
         }
     })?;
     let stat = &report.stats["/mnt/file"];

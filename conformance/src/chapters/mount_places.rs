@@ -296,7 +296,7 @@ pub(crate) const TESTS: &[Test] = &[
             Ok(())
         },
     )
-    .needs(&[Need::Root, Need::CgroupV1("memory")]),
+    .needs(&[Need::CgroupV1("memory")]),
     test(
         "cgroup-mount-on-v2",
         "config-linux.md#default-filesystems",
@@ -313,11 +313,12 @@ pub(crate) const TESTS: &[Test] = &[
             Ok(())
         },
     )
-    .needs(&[Need::Root, Need::CgroupV2("memory")]),
+    .needs(&[Need::CgroupV2("memory")]),
     test("minimal-configuration-runs", "config.md#configuration", |case| {
         let bundle = case.bundle(&["/bin/probe"], |config| {
             *config = config::minimal(&["/bin/probe"]);
-            config["linux"]["cgroupsPath"] = case.cgroups_path(case.id()).into();
+            case.who().fit(config);
+            case.set_cgroup(config, case.id());
         })?;
         let report = case.probe_in(&bundle)?;
         ensure_eq!(report.pid, 1, "pid");

@@ -6,10 +6,8 @@ use fixtures::config;
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
 
-const TIME: &[Need] = &[Need::Root, Need::Namespace("time")];
-const CGROUP: &[Need] = &[Need::Root, Need::Namespace("cgroup")];
-/// First host id of the maps that tests use.
-const HOST_ID: u32 = 200_000;
+const TIME: &[Need] = &[Need::Namespace("time")];
+const CGROUP: &[Need] = &[Need::Namespace("cgroup")];
 
 /// The topic's tests.
 pub(crate) const TESTS: &[Test] = &[
@@ -91,7 +89,22 @@ pub(crate) const TESTS: &[Test] = &[
     })
     .needs(CGROUP),
     test("inherit-user", "config-linux.md#namespaces", |case| {
-        inherit(case, "user", "user")
+        if case.who().is_root() {
+            return inherit(case, "user", "user");
+        }
+        // Without one of its own a user's container would have no right to any other namespace.
+        let bundle = case.bundle(&["/bin/true"], |config| {
+            config::remove_namespace(config, "user");
+            for key in ["uidMappings", "gidMappings"] {
+                drop_key(&mut config["linux"], key);
+            }
+        })?;
+        let said = case.refused(&bundle)?.stderr;
+        ensure!(
+            said.contains("user namespace"),
+            "no word of user namespaces: {said:?}"
+        );
+        Ok(())
     }),
     test("inherit-time", "config-linux.md#namespaces", |case| {
         inherit(case, "time", "time")
@@ -99,7 +112,7 @@ pub(crate) const TESTS: &[Test] = &[
     .needs(TIME),
     test("all-eight-new", "config-linux.md#namespaces", |case| {
         let report = case.probe(&[], |config| {
-            with_user(config);
+            case.who().with_user_namespace(config);
             config::set_namespace(config, "cgroup", None);
             config::set_namespace(config, "time", None);
         })?;
@@ -125,9 +138,15 @@ pub(crate) const TESTS: &[Test] = &[
         "user-maps-are-as-configured",
         "config-linux.md#user-namespace-mappings",
         |case| {
+            // A user has no choice: its own id, and what it was given.
+            if !case.who().is_root() {
+                let report = case.probe(&[], |_| {})?;
+                ensure_eq!([report.uid_map, report.gid_map], case.who().map_lines(), "maps");
+                return Ok(());
+            }
             let report = case.probe(&[], |config| {
                 config::set_namespace(config, "user", None);
-                let maps = json!([{"containerID": 0, "hostID": HOST_ID, "size": 1000},
+                let maps = json!([{"containerID": 0, "hostID": 200_000, "size": 1000},
                               {"containerID": 1000, "hostID": 300_000, "size": 64_000}]);
                 config["linux"]["uidMappings"] = maps;
                 config["linux"]["gidMappings"] =
@@ -144,14 +163,16 @@ pub(crate) const TESTS: &[Test] = &[
         |case| {
             let bundle = case.bundle(&["/bin/touch", "/mnt/made"], |config| {
                 config["root"]["readonly"] = false.into();
-                with_user(config);
+                case.who().with_user_namespace(config);
             })?;
-            std::os::unix::fs::chown(bundle.rootfs().join("mnt"), Some(HOST_ID), Some(HOST_ID))?;
+            if case.who().is_root() {
+                case.chown(&bundle.rootfs().join("mnt"), 0, true)?;
+            }
             case.try_run(&bundle)?.ok()?;
             let made = std::fs::metadata(bundle.rootfs().join("mnt/made"))?;
             ensure_eq!(
-                (made.uid(), made.gid()),
-                (HOST_ID, HOST_ID),
+                [made.uid(), made.gid()],
+                case.who().on_host(0),
                 "owner of what root made"
             );
             Ok(())
@@ -162,7 +183,7 @@ pub(crate) const TESTS: &[Test] = &[
         "config-linux.md#user-namespace-mappings",
         |case| {
             let report = case.probe(&[], |config| {
-                with_user(config);
+                case.who().with_user_namespace(config);
                 config["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [1002]});
             })?;
             ensure_eq!(
@@ -173,12 +194,14 @@ pub(crate) const TESTS: &[Test] = &[
             ensure_eq!(report.identity.groups, [1002], "groups inside");
             Ok(())
         },
-    ),
+    )
+    .needs(&[Need::Ids]),
     test(
         "user-namespace-has-its-devices",
         "config-linux.md#default-devices",
         |case| {
-            let report = case.probe(&["--stat", "/dev/null", "--try-write", "/dev/null"], with_user)?;
+            let options = ["--stat", "/dev/null", "--try-write", "/dev/null"];
+            let report = case.probe(&options, |config| case.who().with_user_namespace(config))?;
             ensure_eq!(report.stats["/dev/null"].device, Some((1, 3)), "/dev/null");
             ensure!(
                 report.writes["/dev/null"].ok,
@@ -240,7 +263,7 @@ pub(crate) const TESTS: &[Test] = &[
         let holder = holder(case, |config| config["hostname"] = "of-the-holder".into())?;
         let report = case.probe(&[], |config| {
             drop_key(config, "hostname");
-            config::set_namespace(config, "uts", Some(&format!("/proc/{holder}/ns/uts")));
+            join_holder(case, config, holder, "uts", "uts");
         })?;
         ensure_eq!(report.hostname, "of-the-holder", "hostname inside");
         Ok(())
@@ -255,9 +278,7 @@ pub(crate) const TESTS: &[Test] = &[
         "config-linux.md#namespaces",
         |case| {
             let holder = holder(case, |_| {})?;
-            case.probe(&[], |config| {
-                config::set_namespace(config, "ipc", Some(&format!("/proc/{holder}/ns/ipc")))
-            })?;
+            case.probe(&[], |config| join_holder(case, config, holder, "ipc", "ipc"))?;
             ensure_eq!(
                 case.state_of(&format!("{}h", case.id()))?["status"],
                 "running",
@@ -271,9 +292,7 @@ pub(crate) const TESTS: &[Test] = &[
         "config-linux.md#namespaces",
         |case| {
             let holder = holder(case, |_| {})?;
-            let report = case.probe(&[], |config| {
-                config::set_namespace(config, "pid", Some(&format!("/proc/{holder}/ns/pid")))
-            })?;
+            let report = case.probe(&[], |config| join_holder(case, config, holder, "pid", "pid"))?;
             ensure!(report.pid > 1, "pid {} in a joined pid namespace", report.pid);
             Ok(())
         },
@@ -283,18 +302,17 @@ pub(crate) const TESTS: &[Test] = &[
         "config-linux.md#network-devices",
         net_device,
     )
-    .needs(&[Need::Root, Need::Program("/sbin/ip")]),
+    .needs(&[
+        Need::Root("the test makes a network device on the host"),
+        Need::Program("/sbin/ip"),
+    ]),
 ];
 
-/// Removes a top-level key.
+/// Removes a key.
 fn drop_key(config: &mut Value, key: &str) {
     if let Some(config) = config.as_object_mut() {
         config.remove(key);
     }
-}
-
-fn with_user(config: &mut Value) {
-    config::add_user_namespace(config, HOST_ID, 65_536);
 }
 
 /// Inode number of our own namespace.
@@ -308,7 +326,7 @@ fn own(link: &str) -> Check<Option<u64>> {
 
 fn new(case: &Case<'_>, kind: &str, link: &str) -> Check {
     let report = case.probe(&[], |config| match kind {
-        "user" => with_user(config),
+        "user" => case.who().with_user_namespace(config),
         _ => config::set_namespace(config, kind, None),
     })?;
     ensure!(
@@ -334,14 +352,22 @@ fn holder(case: &Case<'_>, edit: impl FnOnce(&mut Value)) -> Check<i64> {
         .ok_or_else(|| "no pid in the holder's state".to_owned().into())
 }
 
+/// Joins a namespace of the holder. A user may do so only from the user namespace that owns it, setns(2), so it joins
+/// that one too.
+fn join_holder(case: &Case<'_>, config: &mut Value, holder: i64, kind: &str, link: &str) {
+    config::set_namespace(config, kind, Some(&format!("/proc/{holder}/ns/{link}")));
+    if !case.who().is_root() {
+        config::set_namespace(config, "user", Some(&format!("/proc/{holder}/ns/user")));
+    }
+}
+
 fn join(case: &Case<'_>, kind: &str, link: &str) -> Check {
     let holder = holder(case, |config| config::set_namespace(config, kind, None))?;
-    let path = format!("/proc/{holder}/ns/{link}");
-    let wanted = std::fs::read_link(&path)?;
+    let wanted = std::fs::read_link(format!("/proc/{holder}/ns/{link}"))?;
     let report = case.probe(&[], |config| {
         // A joined UTS namespace keeps its name; setting one would change it for the holder.
         drop_key(config, "hostname");
-        config::set_namespace(config, kind, Some(&path));
+        join_holder(case, config, holder, kind, link);
     })?;
     ensure_eq!(
         format!("{link}:[{}]", report.namespaces[link]),
@@ -353,12 +379,10 @@ fn join(case: &Case<'_>, kind: &str, link: &str) -> Check {
 
 /// A joined user namespace must own the other joined ones, so they all come from the holder.
 fn join_user(case: &Case<'_>) -> Check {
-    let holder = holder(case, with_user)?;
+    let holder = holder(case, |config| case.who().with_user_namespace(config))?;
     let report = case.probe(&[], |config| {
+        case.who().with_user_namespace(config);
         config::set_namespace(config, "user", Some(&format!("/proc/{holder}/ns/user")));
-        for key in ["uidMappings", "gidMappings"] {
-            config["linux"][key] = json!([{"containerID": 0, "hostID": HOST_ID, "size": 65_536}]);
-        }
     })?;
     let wanted = std::fs::read_link(format!("/proc/{holder}/ns/user"))?;
     ensure_eq!(
@@ -373,14 +397,7 @@ fn join_user(case: &Case<'_>) -> Check {
 fn inherit(case: &Case<'_>, kind: &str, link: &str) -> Check {
     let report = case.probe(&[], |config| {
         drop_key(config, "hostname");
-        config::remove_namespace(config, kind);
-        if kind == "network" {
-            // A fresh sysfs needs the network namespace to be owned; nothing else in the default depends on it.
-            config["mounts"]
-                .as_array_mut()
-                .into_iter()
-                .for_each(|list| list.retain(|m| m["type"] != "sysfs"));
-        }
+        case.who().inherit(config, kind);
     })?;
     ensure_eq!(
         Some(report.namespaces[link]),

@@ -1,7 +1,7 @@
 //! The program: arguments, PATH, folder, environment, limits, scheduling, execution domain, signals, session.
 
 use crate::case::Case;
-use crate::suite::{Check, Failure, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test};
 use fixtures::config;
 use fixtures::report::Rlimit;
 use serde_json::json;
@@ -83,15 +83,16 @@ pub(crate) const TESTS: &[Test] = &[
             config["process"]["cwd"] = "/home/app".into();
         })?;
         let home = bundle.rootfs().join("home/app");
-        std::os::unix::fs::chown(&home, Some(1000), Some(1000))?;
         std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        case.chown(&home, 1000, false)?;
         ensure_eq!(
             case.probe_in(&bundle)?.cwd.as_deref(),
             Some("/home/app"),
             "working directory"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("env-is-exact-and-in-order", PROCESS, |case| {
         let env = [
             "PATH=/bin",
@@ -129,7 +130,8 @@ pub(crate) const TESTS: &[Test] = &[
             "HOME, from the container's /etc/passwd"
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("env-home-is-kept", PROCESS, |case| {
         let report = case.probe(&[], |config| {
             config["process"]["env"] = json!(["PATH=/bin", "HOME=/given"])
@@ -213,10 +215,12 @@ pub(crate) const TESTS: &[Test] = &[
         ensure_eq!(report.scheduling.policy, Some(5), "policy");
         Ok(())
     }),
-    test("scheduler-fifo", LINUX, |case| realtime(case, "SCHED_FIFO", 1)),
+    test("scheduler-fifo", LINUX, |case| realtime(case, "SCHED_FIFO", 1))
+        .needs(&[Need::Root("real-time scheduling is a right over the host")]),
     test("scheduler-round-robin", LINUX, |case| {
         realtime(case, "SCHED_RR", 2)
-    }),
+    })
+    .needs(&[Need::Root("real-time scheduling is a right over the host")]),
     test("io-priority-best-effort", LINUX, |case| {
         let report = case.probe(&["--ioprio"], |config| {
             config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});

@@ -1,7 +1,7 @@
 //! Seccomp: actions, error numbers, conditions, flags.
 
 use crate::case::Case;
-use crate::suite::{Check, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Need, Test, ensure, ensure_eq, test};
 use fixtures::agent::Received;
 use fixtures::{Answer, Report, SeccompAgent};
 use serde_json::{Value, json};
@@ -47,8 +47,10 @@ pub(crate) const TESTS: &[Test] = &[
     }),
     test("seccomp-default-errno-ret", ANCHOR, |case| {
         // Everything is allowed by name but mkdir, which falls to the default action.
+        let profile = all_but_mkdir()?;
         let printed = case.shell("mkdir /mnt/made 2>&1; true", |config| {
-            allow_all_but_mkdir(config);
+            config["root"]["readonly"] = false.into();
+            config["linux"]["seccomp"] = profile;
             config["linux"]["seccomp"]["defaultErrnoRet"] = 28.into();
         })?;
         ensure!(
@@ -125,7 +127,8 @@ pub(crate) const TESTS: &[Test] = &[
         })?;
         ensure_eq!(report.mkdirs["/tmp/made"].errno, Some(1), "errno of mkdir");
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("seccomp-architectures", ANCHOR, |case| {
         let report = case.probe(&["--try-mkdir", "/mnt/made"], |config| {
             errno_on_mkdir(config);
@@ -145,13 +148,7 @@ pub(crate) const TESTS: &[Test] = &[
         Ok(())
     }),
     test("seccomp-profile-of-docker", ANCHOR, |case| {
-        let configs = fixtures::engine_configs()?;
-        let docker = configs
-            .iter()
-            .find(|(name, _)| name == "docker")
-            .map(|(_, config)| config.clone());
-        let profile = docker.unwrap_or_default()["linux"]["seccomp"].clone();
-        ensure!(profile.is_object(), "no docker configuration in the fixtures");
+        let profile = dockers_profile()?;
         let report = case.probe(&["--try-mkdir", "/tmp/made"], |config| {
             config["linux"]["seccomp"] = profile
         })?;
@@ -401,19 +398,24 @@ fn nnp(case: &Case<'_>, value: bool) -> Check {
     Ok(())
 }
 
-/// Docker's list of allowed calls, without mkdir: long enough for a shell.
-fn allow_all_but_mkdir(config: &mut Value) {
-    let configs = fixtures::engine_configs().unwrap_or_default();
-    let profile = configs
-        .into_iter()
-        .find(|(name, _)| name == "docker")
-        .map(|(_, docker)| docker["linux"]["seccomp"].clone());
-    let mut profile = profile.unwrap_or_default();
+/// Docker's list of allowed calls, built in: a user may be unable to read the checkout.
+fn dockers_profile() -> Check<Value> {
+    let docker: Value = serde_json::from_str(include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../fixtures/configs/docker.json"
+    )))?;
+    let profile = docker["linux"]["seccomp"].clone();
+    ensure!(profile.is_object(), "no profile in docker's configuration");
+    Ok(profile)
+}
+
+/// The same without mkdir: long enough for a shell.
+fn all_but_mkdir() -> Check<Value> {
+    let mut profile = dockers_profile()?;
     for rule in profile["syscalls"].as_array_mut().into_iter().flatten() {
         if let Some(names) = rule["names"].as_array_mut() {
             names.retain(|name| !MKDIR.iter().any(|own| name == own));
         }
     }
-    config["root"]["readonly"] = false.into();
-    config["linux"]["seccomp"] = profile;
+    Ok(profile)
 }

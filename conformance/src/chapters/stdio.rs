@@ -1,7 +1,7 @@
 //! Standard streams, terminals, and descriptors that are passed on or not.
 
 use crate::case::{Case, text};
-use crate::suite::{Check, Failure, Test, ensure, ensure_eq, test};
+use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test};
 use fixtures::console::ConsoleReceiver;
 use fixtures::{Bundle, Report};
 use serde_json::{Value, json};
@@ -33,9 +33,8 @@ pub(crate) const TESTS: &[Test] = &[
     test("stdin-ends-when-the-caller-closes", "config.md#process", |case| {
         let bundle = case.bundle(&["/bin/probe", "echo-stdin"], |_| {})?;
         let line = format!(
-            "echo piped | {} --root {} run --bundle {} {}",
-            text(case.runtime_path()),
-            text(&case.root()),
+            "echo piped | {} run --bundle {} {}",
+            case.shell_words(),
             text(bundle.dir()),
             case.id()
         );
@@ -133,7 +132,8 @@ pub(crate) const TESTS: &[Test] = &[
             report.writes
         );
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("terminal-without-console-socket-is-refused", "cli", |case| {
         let bundle = case.bundle(&["/bin/true"], |config| {
             config["process"]["terminal"] = true.into()
@@ -258,11 +258,10 @@ fn fds_command(
         ""
     };
     let line = format!(
-        "exec {}; export PATH {}; exec {} --root {} run {options} --bundle {} {}",
+        "exec {}; export PATH {}; exec {} run {options} --bundle {} {}",
         redirections.replace("LISTEN", ""),
         listen,
-        text(case.runtime_path()),
-        text(&case.root()),
+        case.shell_words(),
         text(bundle.dir()),
         case.id()
     );

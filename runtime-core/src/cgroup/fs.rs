@@ -214,6 +214,7 @@ impl Cgroup {
             .map_err(|errno| group.os_error("openat2", "", errno))?;
         let fd = group.fd.get_or_init(|| fd).as_fd();
         if self.made.len() == made_before {
+            group.refuse_if_foreign()?;
             group.refuse_if_used()?;
         }
         match directory.kind {
@@ -265,6 +266,20 @@ impl Cgroup {
 }
 
 impl Group {
+    /// A group of the same name may be somebody else's: then it is as if this one could not be made. Otherwise the
+    /// container would be found in it later, although it never was.
+    fn refuse_if_foreign(&self) -> Result<()> {
+        let refused = self.fd().and_then(|fd| {
+            rustix::fs::accessat(
+                fd,
+                "cgroup.procs",
+                rustix::fs::Access::WRITE_OK,
+                rustix::fs::AtFlags::EACCESS,
+            )
+        });
+        refused.map_err(|errno| self.os_error("faccessat", "cgroup.procs", errno))
+    }
+
     /// A group that was there before is taken over only when nothing lives in it: a container that shares its cgroup with
     /// other processes has no limits of its own, and killing it kills them.
     fn refuse_if_used(&self) -> Result<()> {

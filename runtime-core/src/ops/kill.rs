@@ -19,7 +19,7 @@ impl Container {
     /// Sends a signal to init, or to every process of the container with `all`.
     ///
     /// SIGKILL without a pid namespace of the container's own goes to all its processes, also when init is gone: nothing
-    /// else would end them.
+    /// else would end them. Without a cgroup they are those of [`Container::processes`].
     ///
     /// # Errors
     /// NotRunning, where there is nobody to signal; System.
@@ -39,6 +39,12 @@ impl Container {
         }
         if self.status()? == Status::Stopped {
             return Err(not_running());
+        }
+        if everyone && cgroup.is_none() {
+            return self
+                .processes()?
+                .into_iter()
+                .try_for_each(|pid| signal_pid(pid, signal));
         }
         let pidfd = self.pidfd.as_ref().ok_or_else(not_running)?;
         match crate::sys::wait::signal(pidfd, signal.number()) {

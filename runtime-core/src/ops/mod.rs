@@ -228,8 +228,12 @@ impl Container {
         }
     }
 
+    /// The container's cgroup; None also where every hierarchy was refused to a caller without root.
     fn cgroup(&self) -> Option<Cgroup> {
-        self.record.cgroup.as_ref().map(Cgroup::open)
+        let record = self.record.cgroup.as_ref();
+        record
+            .filter(|record| !record.directories.is_empty())
+            .map(Cgroup::open)
     }
 
     /// Reads the record again, under the lock.

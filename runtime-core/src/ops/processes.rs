@@ -5,27 +5,27 @@ use std::sync::PoisonError;
 
 use super::Container;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::CONFIG;
+use crate::record::{CONFIG, parent_of};
 use crate::spec::LoadedSpec;
 use crate::state::Status;
 
 impl Container {
     /// The pids of all processes of the container as the caller sees them, in ascending order; none where it is stopped.
     ///
+    /// Where no cgroup tells them, they are init, its descendants, and who is in a pid namespace of the container's own.
+    /// Processes that an exec brought into a container without either are not found.
+    ///
     /// # Errors
-    /// Unsupported, where the container has no cgroup that would tell; System.
+    /// System.
     pub fn processes(&self) -> Result<Vec<i32>> {
         let _span = self.trace.span("list the processes");
-        let Some(cgroup) = self.cgroup() else {
-            return match self.status()? {
-                Status::Stopped => Ok(Vec::new()),
-                _ => Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "the container has no cgroup that could tell its processes",
-                )),
-            };
+        let mut pids = match (self.cgroup(), &self.record.init) {
+            (Some(cgroup), _) => cgroup.pids()?,
+            (None, Some(init)) if self.status()? != Status::Stopped => {
+                family(init.pid, self.record.own_pid_namespace)?
+            }
+            (None, _) => Vec::new(),
         };
-        let mut pids = cgroup.pids()?;
         pids.sort_unstable();
         Ok(pids)
     }
@@ -69,6 +69,40 @@ impl Container {
         let path = self.dir.path().join(CONFIG);
         Error::new(ErrorKind::State, format!("{}: {why}", path.display()))
             .with_hint("delete --force removes the container")
+    }
+}
+
+/// A process and all below it; with `namespace` also all that are in its pid namespace, where the caller may look.
+fn family(init: i32, namespace: bool) -> Result<Vec<i32>> {
+    let namespace_of = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = namespace_of(init).filter(|_| namespace);
+    let mut found = vec![init];
+    let mut others = Vec::new();
+    let listed = std::fs::read_dir("/proc").map_err(|error| Error::os("open(\"/proc\")", error))?;
+    for entry in listed.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Who has ended meanwhile has no parent.
+        let Some(parent) = parent_of(pid)? else { continue };
+        if pid == init {
+            continue;
+        }
+        if own.is_some() && namespace_of(pid) == own {
+            found.push(pid);
+        } else {
+            others.push((pid, parent));
+        }
+    }
+    // Each round finds one more generation.
+    loop {
+        let (children, rest): (Vec<_>, Vec<_>) =
+            others.iter().partition(|(_, parent)| found.contains(parent));
+        if children.is_empty() {
+            return Ok(found);
+        }
+        found.extend(children.iter().map(|(pid, _)| *pid));
+        others = rest;
     }
 }
 

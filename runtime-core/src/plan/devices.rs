@@ -76,8 +76,9 @@ pub(super) fn fill(
         if node.path == "/dev/ptmx" {
             continue;
         }
-        let step = if namespaces.has(USER) || facts.in_user_namespace {
-            // mknod(2) is refused in a user namespace.
+        let fifo = node.mode & libc::S_IFMT == libc::S_IFIFO;
+        let step = if (namespaces.has(USER) || facts.in_user_namespace) && !fifo {
+            // mknod(2) of a device is refused in a user namespace.
             Step::BindDevice {
                 source: text(field, placed.node_sources.get(&node.path).unwrap_or(&node.path))?,
                 path: text(field, &node.path)?,

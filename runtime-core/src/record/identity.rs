@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use procfs::FromRead;
+use procfs::process::Stat;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
@@ -29,7 +30,10 @@ impl ProcessIdentity {
     /// The process that has this pid now.
     pub(crate) fn of(pid: i32) -> Result<Self> {
         match stat(pid)? {
-            Some((start_time, _)) => Ok(Self { pid, start_time }),
+            Some(stat) => Ok(Self {
+                pid,
+                start_time: stat.starttime,
+            }),
             None => Err(Error::os(format!("open(\"/proc/{pid}/stat\")"), Errno::SRCH)),
         }
     }
@@ -37,7 +41,7 @@ impl ProcessIdentity {
     /// Whether it is still the same process, and neither dead nor a zombie.
     pub(crate) fn is_alive(&self) -> Result<bool> {
         Ok(stat(self.pid)?
-            .is_some_and(|(start_time, state)| start_time == self.start_time && !matches!(state, 'Z' | 'X')))
+            .is_some_and(|stat| stat.starttime == self.start_time && !matches!(stat.state, 'Z' | 'X')))
     }
 
     /// A descriptor of it; None where it is gone. The descriptor is opened first and the identity checked behind it, so
@@ -65,13 +69,18 @@ impl ProcessIdentity {
             return Ok(None);
         };
         let ended =
-            stat(self.pid)?.is_some_and(|(start_time, state)| start_time == self.start_time && state == 'Z');
+            stat(self.pid)?.is_some_and(|stat| stat.starttime == self.start_time && stat.state == 'Z');
         Ok(ended.then_some(fd))
     }
 }
 
-/// Start time and state letter; None where there is no such process.
-fn stat(pid: i32) -> Result<Option<(u64, char)>> {
+/// The parent of a process; None where there is no such process any more.
+pub(crate) fn parent_of(pid: i32) -> Result<Option<i32>> {
+    Ok(stat(pid)?.map(|stat| stat.ppid))
+}
+
+/// What the kernel tells of a process; None where there is no such process.
+fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = format!("/proc/{pid}/stat");
     let opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let text = match opened.and_then(|fd| whole::read(fd, u64::MAX)) {
@@ -87,9 +96,8 @@ fn stat(pid: i32) -> Result<Option<(u64, char)>> {
     })
 }
 
-fn parse(text: &[u8]) -> Option<(u64, char)> {
-    let stat = procfs::process::Stat::from_read(text).ok()?;
-    Some((stat.starttime, stat.state))
+fn parse(text: &[u8]) -> Option<Stat> {
+    Stat::from_read(text).ok()
 }
 
 #[cfg(test)]
@@ -111,6 +119,7 @@ mod tests {
     fn names_with_parentheses() {
         let text = b"7 (a) b) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4242 5001216 37 18446744073709551615 1 1 0 0 0 0 0 \
             4096 1 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0";
-        assert_eq!(parse(text), Some((4242, 'S')));
+        let stat = parse(text).unwrap();
+        assert_eq!((stat.starttime, stat.state, stat.ppid), (4242, 'S', 1));
     }
 }

@@ -28,7 +28,7 @@ use crate::state::Status;
 use crate::time;
 use crate::whole;
 
-pub(crate) use identity::ProcessIdentity;
+pub(crate) use identity::{ProcessIdentity, parent_of};
 pub(crate) use start_line::StartLine;
 
 /// The version of the record that this code writes; it reads this one only.

@@ -3,8 +3,7 @@
 use super::LIMIT;
 use crate::case::{Case, text};
 use crate::command::Running;
-use crate::suite::{Check, Failure, Test, ensure, test};
-use fixtures::config;
+use crate::suite::{Check, Failure, Need, Test, ensure, test};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -31,10 +30,12 @@ pub(in super::super) const TESTS: &[Test] = &[
     }),
     test("t13-program-of-exec-is-overwritten", OVERWRITE, |case| {
         watched(case, Power::Tracer, judge_writes)
-    }),
+    })
+    .needs(&[Need::Root("the attacker is root of the host's user namespace")]),
     test("t14-process-that-joins-is-opened", SPY, |case| {
         watched(case, Power::Root, judge_looks)
-    }),
+    })
+    .needs(&[Need::Root("the attacker is root of the host's user namespace")]),
     test("t14-process-that-joins-a-user-namespace-is-opened", SPY, |case| {
         watched(case, Power::RootOfItsOwn, judge_looks)
     }),
@@ -95,7 +96,7 @@ fn watched(case: &Case<'_>, power: Power, judge: fn(&Value, u32) -> Check) -> Ch
         config["process"]["capabilities"] =
             json!({"bounding": capabilities, "effective": capabilities, "permitted": capabilities});
         if power == Power::RootOfItsOwn {
-            config::add_user_namespace(config, 100_000, 65_536);
+            case.who().with_user_namespace(config);
         }
     })?;
     reachable_by_mapped_root(&bundle.rootfs())?;

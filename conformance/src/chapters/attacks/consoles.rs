@@ -2,7 +2,7 @@
 
 use super::dev::{dev_from, volume};
 use super::{
-    LIMIT, Outside, Swapper, UNSHARE, WORD, in_own_uts, node, race, result, started, without_dev,
+    BAITED, LIMIT, Outside, Swapper, UNSHARE, WORD, in_own_uts, node, race, result, started, without_dev,
     writable_proc,
 };
 use crate::case::{Case, text};
@@ -40,7 +40,7 @@ pub(in super::super) const TESTS: &[Test] = &[
         let swapper = Swapper::start(&volume.join("console"), &volume.join("link"));
         race(case, &swapper, |_| console_run(case, &bundle))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t05-pts-is-exchanged", PTS, |case| {
         let volume = volume(case)?;
         needed(&volume)?;
@@ -57,7 +57,7 @@ pub(in super::super) const TESTS: &[Test] = &[
         let swapper = Swapper::start(&volume.join("pts"), &volume.join("fake"));
         race(case, &swapper, |_| console_run(case, &bundle))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t35-no-terminal-of-the-caller", TTY, |case| {
         let bundle = case.bundle(&["/bin/probe", "--read", "/dev/tty"], |_| {})?;
         // The caller's terminal is its controlling one, as in a shell.
@@ -90,7 +90,7 @@ pub(in super::super) const TESTS: &[Test] = &[
         );
         Ok(())
     })
-    .needs(&[Need::Root, Need::Program("/usr/bin/setsid")]),
+    .needs(&[Need::Program("/usr/bin/setsid")]),
 ];
 
 fn pty_error(errno: rustix::io::Errno) -> Failure {

@@ -155,11 +155,7 @@ fn leaking(case: &Case<'_>, args: &str) -> String {
 
 fn leaking_of(case: &Case<'_>, args: &str, folder: &str) -> String {
     let opened: String = LEAKED.map(|number| format!(" {number}<{folder}")).collect();
-    format!(
-        "exec{opened}; exec {} --root {} {args}",
-        text(case.runtime_path()),
-        text(&case.root())
-    )
+    format!("exec{opened}; exec {} {args}", case.shell_words())
 }
 
 fn shell(line: &str) -> Command {

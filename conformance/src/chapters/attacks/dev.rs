@@ -1,6 +1,6 @@
 //! `/dev` of the image or of a shared volume, in the attacker's hand: T-01, T-03, T-04.
 
-use super::{Outside, Swapper, UNSHARE, WORD, attack, node, race, result, without_dev, writable_proc};
+use super::{BAITED, Outside, Swapper, WORD, attack, node, race, result, without_dev, writable_proc};
 use crate::case::{Case, text};
 use crate::suite::{Check, Failure, Test, ensure, test};
 use fixtures::{Bundle, config};
@@ -70,37 +70,37 @@ pub(in super::super) const TESTS: &[Test] = &[
     test("t03-null-leads-to-a-sysctl", STDIO, |case| {
         stdio(case, |null| Ok(symlink(BAIT, null)?))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t03-null-leads-to-a-file-of-the-image", STDIO, |case| {
         stdio(case, |null| Ok(symlink("/etc/hostname", null)?))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t03-null-is-a-regular-file", STDIO, |case| {
         stdio(case, |null| Ok(std::fs::write(null, "")?))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t03-null-is-a-fifo", STDIO, |case| {
         stdio(case, |null| node(null, FileType::Fifo, 0, 0))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t03-null-is-a-socket", STDIO, |case| {
         stdio(case, |null| node(null, FileType::Socket, 0, 0))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t03-null-is-a-block-device", STDIO, |case| {
         stdio(case, |null| node(null, FileType::BlockDevice, 1, 3))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t03-null-is-another-device", STDIO, |case| {
         stdio(case, |null| node(null, FileType::CharacterDevice, 1, 5))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t04-mask-by-a-fake-null", MASK, |case| {
         let volume = volume(case)?;
         symlink(BAIT, volume.join("null"))?;
         masked(case, &volume, |_| {})
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t04-mask-by-a-fake-null-and-readonly-paths", MASK, |case| {
         let volume = volume(case)?;
         symlink(BAIT, volume.join("null"))?;
@@ -108,7 +108,7 @@ pub(in super::super) const TESTS: &[Test] = &[
             config["linux"]["readonlyPaths"] = json!(["/proc/sys"])
         })
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
     test("t04-mask-by-a-null-that-is-exchanged", MASK, |case| {
         let volume = volume(case)?;
         node(&volume.join("null"), FileType::CharacterDevice, 1, 3)?;
@@ -117,12 +117,18 @@ pub(in super::super) const TESTS: &[Test] = &[
         let swapper = Swapper::start(&volume.join("null"), &volume.join("link"));
         race(case, &swapper, |_| masked_run(case, &bundle))
     })
-    .needs(UNSHARE),
+    .needs(BAITED),
 ];
 
 /// A tmpfs on the host that a container gets as a volume.
 pub(super) fn volume(case: &Case<'_>) -> Check<PathBuf> {
-    case.host_tmpfs("volume")
+    if case.who().is_root() {
+        return case.host_tmpfs("volume");
+    }
+    // Users do not mount; what is bound is a mount of its own inside all the same.
+    let folder = case.dir().join("volume");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// Binds `volume` on `/dev`.

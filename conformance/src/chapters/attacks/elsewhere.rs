@@ -6,9 +6,6 @@ use crate::suite::{Test, test};
 
 /// The topic's tests.
 pub(in super::super) const TESTS: &[Test] = &[
-    test("t18-cgroup-of-a-user", "CVE-2023-25809", |_| {
-        skip("needs cgroup v2 with a slice of the user's own: `on-systemd.sh -w delegated` on such a host")
-    }),
     test("t22-loader-cache-of-the-image", "CVE-2025-23267", |_| {
         skip(
             "hooks of a GPU toolkit are no part of runc's command line: tests/gpu_native/hostile.rs of runtime-core",

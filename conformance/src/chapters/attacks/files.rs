@@ -2,7 +2,7 @@
 
 use super::{LIMIT, node, started};
 use crate::case::{Case, text};
-use crate::suite::{Check, Failure, Need, Test, ensure, test};
+use crate::suite::{Check, Failure, Need, Test, ensure, test, why};
 use fixtures::Bundle;
 use rustix::fs::FileType;
 use serde_json::json;
@@ -21,23 +21,30 @@ const SPARSE: u64 = 8 << 30;
 pub(in super::super) const TESTS: &[Test] = &[
     test("t26-state-under-umask-0", STATE, |case| state(case, "000")),
     test("t26-state-under-umask-077", STATE, |case| state(case, "077")),
-    test("t29-nothing-of-the-root-is-loaded", LOADER, loader)
-        .needs(&[Need::Root, Need::Program("/usr/bin/strace")]),
+    test("t29-nothing-of-the-root-is-loaded", LOADER, loader).needs(&[
+        Need::Root("traced programs lose the privilege of newuidmap"),
+        Need::Program("/usr/bin/strace"),
+    ]),
     test("t30-passwd-is-a-fifo", SMALL, |case| {
         small(case, |path| node(path, FileType::Fifo, 0, 0))
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("t30-passwd-is-an-endless-device", SMALL, |case| {
         small(case, |path| node(path, FileType::CharacterDevice, 1, 5))
-    }),
+    })
+    .needs(&[Need::Root(why::HOST_NODE)]),
     test("t30-passwd-is-a-folder", SMALL, |case| {
         small(case, |path| Ok(std::fs::create_dir(path)?))
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("t30-passwd-is-huge", SMALL, |case| {
         small(case, |path| Ok(std::fs::File::create(path)?.set_len(SPARSE)?))
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("t30-passwd-leads-out", SMALL, |case| {
         small(case, |path| Ok(symlink("/proc/self/fd/0", path)?))
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("t30-passwd-has-a-million-lines", SMALL, |case| {
         small(case, |path| {
             Ok(std::fs::write(
@@ -45,10 +52,12 @@ pub(in super::super) const TESTS: &[Test] = &[
                 "someone:x:5:5::/:/bin/sh\n".repeat(1_000_000),
             )?)
         })
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("t30-passwd-is-a-socket", SMALL, |case| {
         small(case, |path| node(path, FileType::Socket, 0, 0))
-    }),
+    })
+    .needs(&[Need::Ids]),
 ];
 
 /// A life and an exec with hostile files where a runtime looks for the user's home and groups; they may fail, not hang.
@@ -99,9 +108,8 @@ fn bounded(
 fn state(case: &Case<'_>, umask: &str) -> Check {
     let bundle = case.bundle(&["/bin/sleep", "600"], |_| {})?;
     let line = format!(
-        "umask {umask}; exec {} --root {} run --detach --bundle {} {}",
-        text(case.runtime_path()),
-        text(&case.root()),
+        "umask {umask}; exec {} run --detach --bundle {} {}",
+        case.shell_words(),
         text(bundle.dir()),
         case.id()
     );

@@ -44,7 +44,8 @@ pub(in super::super) const TESTS: &[Test] = &[
         let Ok(report) = report else { return Ok(()) };
         ensure_eq!(report.uid_map.len(), 340, "FELL: lines of the id map");
         own_namespaces(&report)
-    }),
+    })
+    .needs(&[Need::Root("the maps name many ids of the host")]),
     test("t15-long-cgroup-path", MESSAGE, |case| {
         let report = case.probe(&[], |config| {
             let path = format!(
@@ -55,7 +56,8 @@ pub(in super::super) const TESTS: &[Test] = &[
             config["linux"]["cgroupsPath"] = path.into();
         });
         report.map_or(Ok(()), |report| own_namespaces(&report))
-    }),
+    })
+    .needs(&[Need::OwnCgroup]),
     test("t15-long-hostname-and-annotation", MESSAGE, |case| {
         for edit in [
             |config: &mut Value| config["hostname"] = "h".repeat(70_000).into(),
@@ -144,11 +146,7 @@ pub(in super::super) const TESTS: &[Test] = &[
         );
         Ok(())
     })
-    .needs(&[
-        Need::Root,
-        Need::Program("/usr/bin/prlimit"),
-        Need::Program("/usr/bin/yes"),
-    ]),
+    .needs(&[Need::Program("/usr/bin/prlimit"), Need::Program("/usr/bin/yes")]),
     test("t39-few-descriptors", EXHAUST, |case| {
         let bundle = case.bundle(&["/bin/true"], |_| {})?;
         let dir = text(bundle.dir());
@@ -160,7 +158,7 @@ pub(in super::super) const TESTS: &[Test] = &[
         }
         case.nothing_left()
     })
-    .needs(&[Need::Root, Need::Program("/usr/bin/prlimit")]),
+    .needs(&[Need::Program("/usr/bin/prlimit")]),
 ];
 
 /// The kinds that the default configuration asks for are not the host's.

@@ -79,10 +79,9 @@ pub(in super::super) const TESTS: &[Test] = &[
         );
         Ok(())
     }),
-    test("t40-runtime-killed-in-create", CRASH, killed)
-        .needs(&[Need::Root, Need::Program("/usr/bin/strace")]),
+    test("t40-runtime-killed-in-create", CRASH, killed).needs(&[Need::Program("/usr/bin/strace")]),
     test("t41-process-id-used-again", REUSE, reused).needs(&[
-        Need::Root,
+        Need::Root("the test chooses process ids"),
         Need::Program("/usr/bin/unshare"),
         Need::Kernel(5, 3),
     ]),
@@ -151,7 +150,7 @@ fn killed(case: &Case<'_>) -> Check {
 /// In a pid namespace of the test's own, a bystander gets the id of a container that is dead.
 fn reused(case: &Case<'_>) -> Check {
     let bundle = case.bundle(&["/bin/sleep", "600"], |_| {})?;
-    let runtime = format!("{} --root {}", text(case.runtime_path()), text(&case.root()));
+    let runtime = case.shell_words();
     let (dir, id) = (text(bundle.dir()), case.id());
     let script = format!(
         "{runtime} run --detach --bundle {dir} --pid-file {dir}/pid {id} </dev/null || exit 40

@@ -19,7 +19,7 @@ pub(super) mod settings;
 
 use crate::case::{Case, text};
 use crate::command::Finished;
-use crate::suite::{Check, Failure, Need, ensure};
+use crate::suite::{Check, Failure, Need, ensure, why};
 use fixtures::Bundle;
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, renameat_with};
 use serde_json::Value;
@@ -41,7 +41,9 @@ pub(super) const LIMIT: Duration = Duration::from_secs(8);
 /// Time that a race leaves for the end of its last run.
 const RESERVE: Duration = Duration::from_secs(4);
 /// Programs that keep a bait in namespaces of its own.
-pub(super) const UNSHARE: &[Need] = &[Need::Root, Need::Program("/usr/bin/unshare")];
+pub(super) const UNSHARE: &[Need] = &[Need::Program("/usr/bin/unshare")];
+/// The same for attacks whose bait is a parameter of such a namespace.
+pub(super) const BAITED: &[Need] = &[Need::Root(why::BAIT), Need::Program("/usr/bin/unshare")];
 
 /// A folder of the host beside the bundle that no container may change.
 #[derive(Debug)]
@@ -128,6 +130,10 @@ pub(super) fn writable_proc(config: &mut Value) {
 /// The runtime's command line, in a UTS namespace of its own: baits in it are not the host's.
 pub(super) fn in_own_uts(case: &Case<'_>, args: &[&str]) -> Command {
     let inner = case.command(args);
+    if !case.who().is_root() {
+        // A user's container has one of its own that no parameter of the host can be reached from.
+        return inner;
+    }
     let mut command = Command::new("/usr/bin/unshare");
     command
         .args(["--uts", "--"])

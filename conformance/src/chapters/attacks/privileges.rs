@@ -1,12 +1,14 @@
-//! Capabilities, ids and groups that are wider than asked: T-16, T-17, T-33, T-34, T-42.
+//! Capabilities, ids and groups that are wider than asked: T-16, T-17, T-18, T-33, T-34, T-42.
 
 use super::{LIMIT, attack, started};
 use crate::case::{Case, text};
 use crate::command::Finished;
-use crate::suite::{Check, Need, Test, ensure, ensure_eq, test};
+use crate::host::CGROUP_ROOT;
+use crate::suite::{Check, Need, Test, ensure, ensure_eq, test, why};
 use fixtures::{Bundle, Report, config};
 use serde_json::{Value, json};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const CAPS: &str = "CVE-2022-29162, CVE-2022-27650, CVE-2025-27612, CVE-2016-8867";
@@ -19,7 +21,6 @@ const KILL: &str = "CAP_KILL";
 const NET_RAW: u64 = 1 << 13;
 /// Some user without an account.
 const NOBODY: u32 = 54_322;
-const SETPRIV: &[Need] = &[Need::Root, Need::Program("/usr/bin/setpriv")];
 
 /// The topic's tests.
 pub(in super::super) const TESTS: &[Test] = &[
@@ -50,7 +51,7 @@ pub(in super::super) const TESTS: &[Test] = &[
         sets(&report, 1 << 5, 1 << 5)
     }),
     test("t16-exec-adds-to-root", CAPS, |case| exec_caps(case, 0)),
-    test("t16-exec-adds-to-a-user", CAPS, |case| exec_caps(case, 1000)),
+    test("t16-exec-adds-to-a-user", CAPS, |case| exec_caps(case, 1000)).needs(&[Need::Ids]),
     test("t17-ids-of-exec", IDS, |case| {
         let bundle = case.bundle(&["/bin/sleep", "600"], |config| {
             config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
@@ -81,7 +82,8 @@ pub(in super::super) const TESTS: &[Test] = &[
             exact(user, allowed, finished)?;
         }
         Ok(())
-    }),
+    })
+    .needs(&[Need::Ids]),
     test("t17-ids-of-the-configuration", IDS, |case| {
         for uid in ["4294967295", "4294967296", "-1", "18446744073709551616"] {
             let bundle = case.bundle(&["/bin/id", "-u"], |_| {})?;
@@ -98,16 +100,23 @@ pub(in super::super) const TESTS: &[Test] = &[
         }
         Ok(())
     }),
+    test("t18-cgroup-of-a-user", "CVE-2023-25809", cgroup_of_a_user).needs(&[Need::User, Need::OwnCgroup]),
     test("t33-groups-of-the-caller-are-dropped", GROUPS, |case| {
         ensure_eq!(groups(case, json!([]))?, Vec::<u32>::new(), "FELL: groups");
         Ok(())
     })
-    .needs(SETPRIV),
+    .needs(&[
+        Need::Root("the caller gives itself groups"),
+        Need::Program("/usr/bin/setpriv"),
+    ]),
     test("t33-groups-are-as-asked", GROUPS, |case| {
         ensure_eq!(groups(case, json!([7, 4000]))?, [7, 4000], "FELL: groups");
         Ok(())
     })
-    .needs(SETPRIV),
+    .needs(&[
+        Need::Root("the caller gives itself groups"),
+        Need::Program("/usr/bin/setpriv"),
+    ]),
     test("t34-readonly-reaches-submounts", ORDER, |case| {
         let outer = case.host_tmpfs("outer")?;
         case.host_tmpfs("outer/sub")?;
@@ -124,7 +133,8 @@ pub(in super::super) const TESTS: &[Test] = &[
             );
         }
         Ok(())
-    }),
+    })
+    .needs(&[Need::Root(why::HOST_MOUNT)]),
     test("t34-masks-reach-into-other-mounts", ORDER, |case| {
         let outer = case.host_tmpfs("outer")?;
         let sub = case.host_tmpfs("outer/sub")?;
@@ -146,8 +156,12 @@ pub(in super::super) const TESTS: &[Test] = &[
             "FELL: a read-only path below another mount can be written"
         );
         Ok(())
-    }),
-    test("t42-setgroups-is-denied-before-the-map", DENY, as_user).needs(SETPRIV),
+    })
+    .needs(&[Need::Root(why::HOST_MOUNT)]),
+    test("t42-setgroups-is-denied-before-the-map", DENY, as_user).needs(&[
+        Need::Root("the test becomes a user; see the chapter rootless"),
+        Need::Program("/usr/bin/setpriv"),
+    ]),
 ];
 
 fn sets(report: &Report, most: u64, inheritable: u64) -> Check {
@@ -202,6 +216,37 @@ fn exact(user: &str, allowed: &[&str], finished: Finished) -> Check {
         allowed.contains(&got),
         "FELL: exec --user {user:?} ran as uid {got}"
     );
+    Ok(())
+}
+
+/// Without a cgroup namespace a container sees the host's cgroups, and to the root of a user's container those that were
+/// delegated to the user belong: only a read-only mount keeps it out of them.
+fn cgroup_of_a_user(case: &Case<'_>) -> Check {
+    let own = std::fs::read_to_string("/proc/self/cgroup")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let Some(above) = own.and_then(|own| Path::new(own).parent()) else {
+        return super::skip("no cgroup of version 2 to look for");
+    };
+    let name = format!("{}-evil", case.id());
+    let root = Path::new(CGROUP_ROOT);
+    let places = [root.join(&name), root.join(above).join(&name)].map(|path| text(&path));
+    for lent in [false, true] {
+        let args = ["/bin/probe", "--try-mkdir", &places[0], "--try-mkdir", &places[1]];
+        let bundle = case.bundle(&args, |config| {
+            if lent {
+                case.who().lend_sys(config);
+            }
+            config::remove_namespace(config, "cgroup");
+        })?;
+        let finished = attack(case, &bundle)?;
+        let made = places.iter().find(|path| std::fs::remove_dir(path).is_ok());
+        ensure!(made.is_none(), "FELL: made on the host: {made:?}");
+        if let Some(finished) = finished {
+            let report = crate::case::parse(&finished.stdout)?;
+            let made = report.mkdirs.iter().find(|(_, tried)| tried.ok);
+            ensure!(made.is_none(), "FELL: made inside: {made:?}");
+        }
+    }
     Ok(())
 }
 
