@@ -15,6 +15,16 @@ use crate::error::Result;
 use crate::facts::cgroup::HierarchyKind;
 
 impl Cgroup {
+    /// Refuses a place that is taken, before systemd makes a scope there. A directory that is there already and belongs to
+    /// no unit systemd takes over as it is: with the processes in it, and frozen, where init would never run.
+    ///
+    /// # Errors
+    /// WrongState, where a directory has processes in it or is frozen; System, where that cannot be read.
+    pub(crate) fn refuse_used(paths: &CgroupPaths, writes: &[Write]) -> Result<()> {
+        wanted(paths, writes, false)
+            .try_for_each(|(directory, _)| Group::new(directory.clone()).refuse_if_used())
+    }
+
     /// The cgroup that systemd has made for a container. In version 2 those controllers are handed down that systemd does
     /// not know; of version 1 it knows some hierarchies only, in the others `pid`, the one process of the scope, gets a
     /// directory of the same name here.

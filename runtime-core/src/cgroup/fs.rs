@@ -282,7 +282,7 @@ impl Group {
 
     /// A group that was there before is taken over only when nothing lives in it: a container that shares its cgroup with
     /// other processes has no limits of its own, and killing it kills them.
-    fn refuse_if_used(&self) -> Result<()> {
+    pub(super) fn refuse_if_used(&self) -> Result<()> {
         let in_use = |message: String| {
             Error::new(ErrorKind::WrongState, message)
                 .with_step(format!("use cgroup {}", self.directory.path().display()))
@@ -290,10 +290,10 @@ impl Group {
         match self.all_pids() {
             Ok(pids) if pids.is_empty() => {}
             Ok(pids) => {
-                return Err(in_use(format!(
-                    "container's cgroup is not empty: {} process(es) found",
-                    pids.len()
-                )));
+                let count = pids.len();
+                let message = format!("container's cgroup is not empty: {count} process(es) found");
+                return Err(in_use(message)
+                    .with_hint("another container, or what is left of one, has this linux.cgroupsPath"));
             }
             Err(errno) if dir::is_gone(errno) => {}
             Err(errno) => return Err(self.os_error("read", "cgroup.procs", errno)),

@@ -209,6 +209,17 @@ fn a_failed_create_leaves_nothing() {
     assert!(scratch.dirs().iter().all(|path| !path.exists()), "left behind");
 }
 
+/// By what creates directories, and by what looks before systemd does.
+fn refused(paths: &CgroupPaths, words: &str) {
+    for error in [
+        Cgroup::create(paths, &[], false).unwrap_err(),
+        Cgroup::refuse_used(paths, &[]).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.kind(), ErrorKind::WrongState);
+    }
+}
+
 #[test]
 fn an_occupied_or_frozen_group_is_refused() {
     let Some(mut scratch) = Scratch::new("an_occupied_or_frozen_group_is_refused") else {
@@ -220,23 +231,15 @@ fn an_occupied_or_frozen_group_is_refused() {
     again.undo(PATIENCE).unwrap();
     assert!(cgroup.exists(), "undo took what another create had made");
     cgroup.pause(PATIENCE).unwrap();
-    let error = Cgroup::create(&scratch.paths(""), &[], false).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("container's cgroup unexpectedly frozen"),
-        "{error}"
-    );
+    refused(&scratch.paths(""), "container's cgroup unexpectedly frozen");
     cgroup.resume().unwrap();
+    Cgroup::refuse_used(&scratch.paths(""), &[]).unwrap();
+    Cgroup::refuse_used(&scratch.paths("/not-there"), &[]).unwrap();
     scratch.sleeper(&cgroup);
-    let error = Cgroup::create(&scratch.paths(""), &[], false).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("container's cgroup is not empty: 1 process(es) found"),
-        "{error}"
+    refused(
+        &scratch.paths(""),
+        "container's cgroup is not empty: 1 process(es) found",
     );
-    assert_eq!(error.kind(), ErrorKind::WrongState);
     assert!(cgroup.exists());
 }
 

@@ -25,6 +25,7 @@ impl Launch<'_> {
             return Ok(());
         };
         let pid = self.pid()?;
+        Cgroup::refuse_used(&plan.paths, &plan.writes)?;
         host.start_scope(scope, pid)?;
         let cgroup = Cgroup::adopt(&plan.paths, scope.scope.clone(), &plan.writes, pid)?;
         host.keep_cgroup(&cgroup);
