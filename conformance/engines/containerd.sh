@@ -174,8 +174,7 @@ case_fork_bomb() {
     [ -n "$pids" ] || pids=/sys/fs/cgroup$(awk -F: '$1 == 0 { print $3 }' "/proc/$(pid_of a)/cgroup")
     echo 60 >"$pids/pids.max"
     c task exec -d --exec-id bomb a sh -c 'b() { b | b & }; b; sleep 1000'
-    sleep 4
-    [ "$(cat "$pids/pids.current")" -ge 30 ] || fail "the bomb did not go off"
+    until_ok 20 sh -c "[ \$(cat $pids/pids.current) -ge 30 ]" || fail "the bomb did not go off: $(cat "$pids/pids.current") processes"
     c task kill -s SIGKILL a
     until_ok 20 status_is a STOPPED || fail "it cannot be killed"
     c task rm a
@@ -206,7 +205,7 @@ case_shim_killed() {
     eq "$(run --rm $IMAGE a echo again)" again
 }
 case_checkpoint() { # into an image, and another container from it
-    run -d $IMAGE a sh -c 't=$(cat /proc/sys/kernel/random/uuid); while :; do echo $t >/m; mv /m /n; sleep 0.1; done'
+    run -d $IMAGE a sh -c "$REMEMBERS"
     local before
     until_ok 10 grep . "/proc/$(pid_of a)/root/n" || fail "never wrote"
     before=$(cat "/proc/$(pid_of a)/root/n")

@@ -26,8 +26,6 @@ version = 3
   default_runtime_name = "trial"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.trial]
   runtime_type = "$TYPE"
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.trial.options]
-  BinaryName = "$NAME_OF"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.sandboxed]
   runtime_type = "$TYPE"
   sandboxer = "shim"
@@ -44,9 +42,13 @@ version = 2
   default_runtime_name = "trial"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.trial]
   runtime_type = "$TYPE"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.trial.options]
-  BinaryName = "$NAME_OF"
 T
+fi
+# containerd takes options of a shim that is not runc's for another kind, which its user namespaces then stumble over.
+if [ -n "$NAME_OF" ]; then
+    plugin='"io.containerd.grpc.v1.cri"'
+    [ "$major" -lt 2 ] || plugin="'io.containerd.cri.v1.runtime'"
+    printf '[plugins.%s.containerd.runtimes.trial.options]\n  BinaryName = "%s"\n' "$plugin" "$NAME_OF" >>/run/c/config.toml
 fi
 cat >/etc/cni/net.d/10-trial.conflist <<'J'
 {"cniVersion": "1.0.0", "name": "trial", "plugins": [

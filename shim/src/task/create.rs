@@ -87,18 +87,18 @@ impl Making {
             id: self.id.as_str(),
             namespace: &self.namespace,
         };
-        let mut opened = stdio::open(&self.names, owner)?;
         if !self.checkpoint.is_empty() {
-            let restoring = Restoring::new(self, spec, &mut opened);
+            let restoring = Restoring::new(self, spec);
             return Ok(Made {
                 runtime,
                 container: None,
                 restoring: Some(restoring),
-                opened,
+                opened: Opened::default(),
                 shares_pids,
                 sandbox,
             });
         }
+        let mut opened = stdio::open(&self.names, owner)?;
         let mut request = CreateRequest::new(self.id.clone(), &self.bundle, spec);
         request.no_pivot = self.options.no_pivot_root;
         request.no_new_keyring = self.options.no_new_keyring;

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use prost::Message;
 use runtime_core::spec::LoadedSpec;
 use runtime_core::{
-    CheckpointRequest, Container, ContainerId, CriuOptions, Events, ManageCgroups, RestoreRequest, Stdio,
-    Terminal,
+    CheckpointRequest, Container, ContainerId, CriuOptions, Events, ManageCgroups, RestoreRequest, Terminal,
 };
 
 use super::create::Making;
@@ -18,50 +17,62 @@ use crate::proto::options::{
 use crate::proto::task::CheckpointTaskRequest;
 use crate::proto::types::Any;
 use crate::server::{Caller, Server};
-use crate::stdio::Opened;
+use crate::stdio::{self, Names, Opened, Owner};
 use crate::ttrpc::Status;
 
 /// A container that is to be made from an image.
+///
+/// Its input and output are opened when it is started: a client that gives it up before, as Docker does, waits for the
+/// ends of its fifos before it asks for the deletion.
 #[derive(Debug)]
 pub(crate) struct Restoring {
     bundle: PathBuf,
     spec: LoadedSpec,
     image: PathBuf,
     work: PathBuf,
-    stdio: Stdio,
-    terminal: bool,
-    /// The ends that a terminal is to be joined with.
-    opened: Option<Opened>,
+    names: Names,
+    /// User and group that own what is opened.
+    owner: (u32, u32),
+    namespace: String,
 }
 
 impl Restoring {
-    /// Keeps what Start needs; of a container with a terminal also the ends, because there is none yet.
-    pub(super) fn new(making: &Making, spec: LoadedSpec, opened: &mut Opened) -> Self {
-        let terminal = making.names.terminal;
+    /// Keeps what Start needs.
+    pub(super) fn new(making: &Making, spec: LoadedSpec) -> Self {
         Self {
             bundle: making.bundle.clone(),
             spec,
             image: PathBuf::from(&making.checkpoint),
             work: work_directory(&making.options.criu_work_path, &making.bundle),
-            stdio: std::mem::take(&mut opened.stdio),
-            terminal,
-            opened: terminal.then(|| std::mem::take(opened)),
+            names: making.names.clone(),
+            owner: (making.options.io_uid, making.options.io_gid),
+            namespace: making.namespace.clone(),
         }
     }
 
     fn restore(self, runtime: &runtime_core::Runtime, id: ContainerId) -> Result<Restored, Status> {
-        let failed = |error: runtime_core::Error| Status::from(error).context("OCI runtime restore failed");
+        let owner = Owner {
+            uid: self.owner.0,
+            gid: self.owner.1,
+            id: id.as_str(),
+            namespace: &self.namespace,
+        };
+        let mut opened = stdio::open(&self.names, owner)?;
         let mut request = RestoreRequest::new(id, self.bundle, self.spec, self.image);
         request.criu.work = Some(self.work);
-        request.stdio = self.stdio;
-        if self.terminal {
+        request.stdio = std::mem::take(&mut opened.stdio);
+        if self.names.terminal {
             request.terminal = Terminal::Keep;
         }
-        let mut container = runtime.restore(request).map_err(failed)?;
-        let mut opened = self.opened;
-        let joined = match (container.take_terminal(), &mut opened) {
-            (Some(master), Some(opened)) => opened.attach(master),
-            _ => Ok(()),
+        let mut container = runtime.restore(request).map_err(|error| {
+            if let Some(logger) = &opened.logger {
+                logger.kill();
+            }
+            Status::from(error).context("OCI runtime restore failed")
+        })?;
+        let joined = match container.take_terminal() {
+            Some(master) => opened.attach(master),
+            None => Ok(()),
         };
         match joined.and_then(|()| Ok(container.events()?)) {
             Ok(events) => Ok((container, events, opened)),
@@ -73,7 +84,7 @@ impl Restoring {
     }
 }
 
-type Restored = (Container, Events, Option<Opened>);
+type Restored = (Container, Events, Opened);
 
 /// Where CRIU writes its log: the option, or a directory in the bundle.
 fn work_directory(option: &str, bundle: &std::path::Path) -> PathBuf {
@@ -94,9 +105,6 @@ impl Server {
     ) -> Outcome {
         let task = self.task(id)?;
         let (runtime, container_id) = (task.runtime.clone(), task.id.clone());
-        let mut io = std::mem::take(&mut task.init.io);
-        self.begin_input(&mut io);
-        self.task(id)?.init.io = io;
         let id = id.to_owned();
         let job = move || restoring.restore(&runtime, container_id);
         self.later(job, move |server, restored| {
@@ -123,20 +131,15 @@ impl Server {
 
     fn keep_restored(&mut self, id: &str, (container, events, opened): Restored) -> u32 {
         let pid = container.pid().unwrap_or(0).cast_unsigned();
-        // With a terminal there is something to copy only now.
-        let io = opened.map(|opened| {
-            let mut io = self.adopt(opened);
-            self.begin_input(&mut io);
-            io
-        });
+        let mut io = self.adopt(opened);
+        io.closed = self.tasks.get(id).is_some_and(|task| task.init.io.closed);
+        self.begin_input(&mut io);
         if let Some(task) = self.tasks.get_mut(id) {
             task.container = Some(container);
             task.events = Some(events);
             task.init.phase = Phase::Running;
             task.init.pid = pid;
-            if let Some(io) = io {
-                task.init.io = io;
-            }
+            task.init.io = io;
         }
         pid
     }

@@ -141,8 +141,10 @@ fn enter(
 /// The folders of `group` in all hierarchies, from the inside out; those that stay.
 fn remove_cgroups(group: &str) -> Vec<String> {
     let mut find = Command::new("find");
-    find.args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path"])
-        .arg(format!("*/{group}*"));
+    find.args(["/sys/fs/cgroup", "-depth", "-type", "d", "("])
+        .args(["-name", group, "-o", "-path"])
+        .arg(format!("*/{group}/*"))
+        .arg(")");
     let folders = steps::output(&mut find).unwrap_or_default();
     let mut left: Vec<String> = folders.lines().map(str::to_owned).collect();
     // The kernel takes a moment to forget the killed.
