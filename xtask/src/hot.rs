@@ -17,6 +17,8 @@ use std::process::{Command, Stdio};
 pub(crate) const LOAD: &str = "hot-load";
 /// Of the linker script.
 const FILE: &str = "runtime-cli/hot.ld";
+/// Bytes of code above which the instances of one generic function are left where they are.
+const BROAD: u64 = 64 << 10;
 /// Lives of a container: a function of 50 ns a life is met about three times.
 const ROUNDS: usize = 400;
 /// Samples per second of processor time: as often as an unchanged kernel lets us (kernel.perf_event_max_sample_rate).
@@ -61,7 +63,9 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     ] {
         seen.add(&sample(&runtime, &scratch.join(event), event, how)?);
     }
-    let (rust, c) = (seen.rust(), seen.c(&library()?));
+    let symbols = steps::output(Command::new("nm").arg("--print-size").arg(&runtime))?;
+    let (mut rust, c) = (seen.rust(), seen.c(&library()?));
+    rust.retain(|pattern| !is_broad(pattern, &symbols));
     let path = root().join(FILE);
     let before = std::fs::read_to_string(&path).unwrap_or_default();
     let text = script(&rust, &c, &before);
@@ -128,12 +132,11 @@ impl Seen {
         }
     }
 
-    /// The Rust functions, without the hash that ends their names: it is another one with each compiler. What most
-    /// processes run comes first: the shorter commands need no more than the beginning.
+    /// Patterns for the Rust functions. What most processes run comes first: the shorter commands need no more than the beginning.
     fn rust(&self) -> Vec<String> {
-        let mut processes: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+        let mut processes: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
         for (symbol, pids) in &self.0 {
-            if let Some(name) = without_hash(symbol) {
+            if let Some(name) = pattern(symbol) {
                 processes.entry(name).or_default().extend(pids);
             }
         }
@@ -153,20 +156,23 @@ impl Seen {
                 files.entry(symbol).or_insert(file);
             }
         }
-        let mut processes: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+        let mut processes: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
         for (symbol, pids) in &self.0 {
             if let Some(file) = files.get(symbol.as_str()) {
-                processes.entry(file).or_default().extend(pids);
+                processes.entry((*file).to_owned()).or_default().extend(pids);
             }
         }
         by_use(processes)
     }
 }
 
-fn by_use(processes: BTreeMap<&str, BTreeSet<u32>>) -> Vec<String> {
-    let mut names: Vec<(usize, &str)> = processes.iter().map(|(name, pids)| (pids.len(), *name)).collect();
+fn by_use(processes: BTreeMap<String, BTreeSet<u32>>) -> Vec<String> {
+    let mut names: Vec<(usize, String)> = processes
+        .into_iter()
+        .map(|(name, pids)| (pids.len(), name))
+        .collect();
     names.sort_by(|(one, first), (other, second)| other.cmp(one).then(first.cmp(second)));
-    names.into_iter().map(|(_, name)| name.to_owned()).collect()
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 /// Containers' lives by every command that engines use.
@@ -198,13 +204,12 @@ pub(crate) fn load(words: &[&str]) -> Outcome {
     };
     for round in 0..ROUNDS {
         call(&["create", "hot"], &stays)?;
-        let rest: [&[&str]; 6] = [
+        let rest: [&[&str]; 5] = [
             &["start", "hot"],
             &["state", "hot"],
             &["exec", "hot", "true"],
             &["list"],
             &["kill", "hot", "TERM"],
-            &["features"],
         ];
         let done = rest.iter().try_for_each(|words| call(words, &stays));
         call(&["delete", "--force", "hot"], &stays)?;
@@ -217,13 +222,49 @@ pub(crate) fn load(words: &[&str]) -> Outcome {
     Ok(true)
 }
 
-/// A legacy-mangled name up to its hash.
-fn without_hash(symbol: &str) -> Option<&str> {
+/// A mangled name as a pattern, with a star for each hash: those are others with each compiler and version.
+fn pattern(symbol: &str) -> Option<String> {
+    if symbol.starts_with("_R") {
+        return Some(without_disambiguators(symbol));
+    }
     const HASH: &str = "17h";
     let symbol = symbol.strip_prefix("_ZN").map(|_| symbol)?;
     let (name, rest) = symbol.split_at(symbol.rfind(HASH)?);
     let hash = rest.get(HASH.len()..HASH.len() + 16)?;
-    hash.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(name)
+    let is_hash = hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| format!("{name}{HASH}*"))
+}
+
+/// Whether a pattern is for a generic function of so many and so large instances that it would bring mostly cold code.
+fn is_broad(pattern: &str, symbols: &str) -> bool {
+    let Some(beginning) = pattern.strip_suffix('*') else {
+        return false;
+    };
+    // "0000000000471680 0000000000000123 t _ZN..."
+    let sizes = symbols.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (size, name) = (words.next()?, words.nth(1)?);
+        name.starts_with(beginning)
+            .then(|| u64::from_str_radix(size, 16).ok())?
+    });
+    sizes.sum::<u64>() > BROAD
+}
+
+/// In the newer mangling each crate's name follows `Cs`, digits of base 62 and `_`.
+fn without_disambiguators(symbol: &str) -> String {
+    let mut pattern = String::new();
+    let mut rest = symbol;
+    while let Some(at) = rest.find("Cs") {
+        let (before, hash) = rest.split_at(at + 2);
+        pattern.push_str(before);
+        let length = hash.bytes().take_while(u8::is_ascii_alphanumeric).count();
+        let is_hash = length >= 8 && hash.as_bytes().get(length) == Some(&b'_');
+        rest = if is_hash { &hash[length..] } else { hash };
+        if is_hash {
+            pattern.push('*');
+        }
+    }
+    pattern + rest
 }
 
 /// The linker script. Lines of the file before that are not among these names stay, at the end: a function that no longer
@@ -235,7 +276,7 @@ fn script(rust: &[String], c: &[String], before: &str) -> String {
          SECTIONS\n{\n  .text.hot :\n  {\n",
     );
     let c = c.iter().map(|file| format!("    *libc.a:{file}(.text .text.*)"));
-    let rust = rust.iter().map(|name| format!("    *(.text.{name}17h*)"));
+    let rust = rust.iter().map(|name| format!("    *(.text.{name})"));
     let mut written = BTreeSet::new();
     let kept = before
         .lines()
@@ -266,7 +307,26 @@ mod tests {
 
     #[test]
     fn names_lose_their_hash_and_the_most_used_come_first() {
-        assert_eq!(seen().rust(), ["_ZN7runtime4main", "_ZN1a3b17h"]);
+        assert_eq!(seen().rust(), ["_ZN7runtime4main17h*", "_ZN1a3b17h17h*"]);
+    }
+
+    #[test]
+    fn crates_lose_their_disambiguators() {
+        let symbol = "_RNvMs_NtCsgEmfK2I1SDS_4core3strNtB4_3str4trimCsjrHSEGnQ3l9_3std";
+        assert_eq!(
+            pattern(symbol).as_deref(),
+            Some("_RNvMs_NtCs*_4core3strNtB4_3str4trimCs*_3std")
+        );
+        assert_eq!(pattern("_RNvCs_3CsX").as_deref(), Some("_RNvCs_3CsX"));
+    }
+
+    #[test]
+    fn a_function_of_many_instances_is_broad() {
+        let symbols = "0000000000471680 0000000000008000 t _ZN1a1b17h01E\n0000000000479680 0000000000008001 t _ZN1a1b17h02E\n\
+            0000000000481680 0000000000000010 t _ZN1a1c17h03E\n                 U malloc\n";
+        assert!(is_broad("_ZN1a1b17h*", symbols));
+        assert!(!is_broad("_ZN1a1c17h*", symbols));
+        assert!(!is_broad("_ZN1a1b17h01E", symbols));
     }
 
     #[test]
@@ -278,8 +338,8 @@ mod tests {
 
     #[test]
     fn the_script_adds_a_section_and_keeps_what_it_had() {
-        let before = script(&["_ZN1a".to_owned(), "_ZN1b".to_owned()], &[], "");
-        let text = script(&["_ZN1b".to_owned()], &["malloc.o".to_owned()], &before);
+        let before = script(&["_ZN1a17h*".to_owned(), "_ZN1b17h*".to_owned()], &[], "");
+        let text = script(&["_ZN1b17h*".to_owned()], &["malloc.o".to_owned()], &before);
         let list: Vec<&str> = text.lines().filter(|line| line.starts_with("    *")).collect();
         let wanted = [
             "    *libc.a:malloc.o(.text .text.*)",
