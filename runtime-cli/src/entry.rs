@@ -4,8 +4,8 @@
 //! an overflow, and asks for the processors: a twentieth of a short command. What of it matters here is done below.
 //! Must not live here: anything about containers.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, fcntl_getfd, retry_on_intr};
 use std::os::fd::IntoRawFd;
 
 /// The C library's entry. The arguments come by `std::env`, which the C library hands them to before.
@@ -27,26 +27,16 @@ extern "C" fn main() -> libc::c_int {
 /// A descriptor below 3 that is closed would be given to the next file that is opened, and a message on standard error
 /// would be written into it. The standard library does the same.
 fn fill_standard_descriptors() {
-    let streams = [
+    for stream in [
         rustix::stdio::stdin(),
         rustix::stdio::stdout(),
         rustix::stdio::stderr(),
-    ];
-    let mut asked = streams
-        .each_ref()
-        .map(|stream| PollFd::new(stream, PollFlags::empty()));
-    let now = Timespec::default();
-    let closed = match poll(&mut asked, Some(&now)) {
-        Ok(0) => return,
-        Ok(_) => asked
-            .iter()
-            .filter(|one| one.revents().contains(PollFlags::NVAL))
-            .count(),
-        Err(_) => std::process::abort(),
-    };
-    // The kernel gives the lowest number that is free.
-    for _ in 0..closed {
-        match open("/dev/null", OFlags::RDWR, Mode::empty()) {
+    ] {
+        if fcntl_getfd(stream) != Err(Errno::BADF) {
+            continue;
+        }
+        // The kernel gives the lowest number that is free, which is this one.
+        match retry_on_intr(|| open("/dev/null", OFlags::RDWR, Mode::empty())) {
             Ok(file) => drop(file.into_raw_fd()),
             Err(_) => std::process::abort(),
         }
