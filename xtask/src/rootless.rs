@@ -13,6 +13,12 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
+/// For one test, in seconds. Two races at once, each with a thread that renames as fast as it can, make every lookup of the
+/// machine slow: a container of a user takes half a second then, and now and then several.
+const TEST_LIMIT: &str = "60";
+/// Runs of one race; as root it has many more.
+const RACE_RUNS: &str = "10";
+
 /// Some user that no host gives more than it gives to everybody.
 const USER: u32 = 54_321;
 /// The files, each with what makes the user known: passwd(5), group(5), subuid(5), subgid(5).
@@ -137,7 +143,8 @@ impl Place {
             .arg(self.0.join("work"))
             .arg("--json")
             .arg(&report)
-            .args(["--verbose", "--jobs", "2"])
+            .args(["--verbose", "--jobs", "2", "--time-limit", TEST_LIMIT])
+            .args(["--race-runs", RACE_RUNS])
             .args(options);
         let before = tally.failed;
         let status = steps::run(&mut suite)?;
