@@ -30,8 +30,8 @@ mod statistics;
 mod together;
 mod traced;
 
-use crate::workspace::{Scratch, cargo, programs};
-use crate::{Outcome, host, steps};
+use crate::workspace::{Scratch, build_release, programs};
+use crate::{Outcome, host};
 use contestant::{Contestant, OWN};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use options::{Options, Part};
@@ -123,38 +123,21 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 
 /// Builds what takes part; gives the runtime that is measured.
 fn build(options: &Options, release: &Path) -> Result<PathBuf, String> {
-    for package in [&["xtask"][..], &["fixtures", "--bins"]] {
-        steps::must(cargo(&["build", "--release", "--locked", "--package"]).args(package))?;
-    }
+    build_release(&["--locked", "--package", "xtask"])?;
+    build_release(&["--locked", "--package", "fixtures", "--bins"])?;
     if options.has(Part::Caller) {
-        let example = ["--package", "runtime-core", "--example", "caller"];
-        steps::must(cargo(&["build", "--release", "--locked"]).args(example))?;
+        build_release(&["--locked", "--package", "runtime-core", "--example", "caller"])?;
     }
     if options.has(Part::Shims) {
-        steps::must(&mut cargo(&[
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "shim",
-            "--example",
-            "calls",
-        ]))?;
-    }
-    if options.has(Part::Shims) && options.shims.iter().all(|shim| shim.name != OWN) {
-        steps::must(&mut cargo(&[
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "shim",
-            "--bins",
-        ]))?;
+        build_release(&["--locked", "--package", "shim", "--example", "calls"])?;
+        if options.shims.iter().all(|shim| shim.name != OWN) {
+            build_release(&["--locked", "--package", "shim", "--bins"])?;
+        }
     }
     match &options.runtime {
         Some(path) => Ok(path.clone()),
         None => {
-            steps::must(&mut cargo(&["build", "--release", "--package", "runtime-cli"]))?;
+            build_release(&["--package", "runtime-cli"])?;
             Ok(release.join("runtime"))
         }
     }

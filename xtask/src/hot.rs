@@ -7,7 +7,7 @@
 //!
 //! Must not live here: what is timed (see `compare`).
 
-use crate::workspace::{Scratch, cargo, programs, root};
+use crate::workspace::{Scratch, build_release, cargo, programs, root};
 use crate::{Outcome, bundle, host, steps};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -34,13 +34,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     }
     host::install(&host::Need::ALL)?;
     host::install(&host::Need::HOT)?;
-    steps::must(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "fixtures",
-        "--bins",
-    ]))?;
+    build_release(&["--package", "fixtures", "--bins"])?;
     // Beside the others: names change nothing in the code, but cargo would build everything again for the next user.
     let target = root().join("target/hot");
     steps::must(

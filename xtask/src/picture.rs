@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::workspace::{Scratch, cargo, programs, root};
+use crate::workspace::{Scratch, build_release, programs, root};
 use crate::{Outcome, bundle, host, steps};
 
 /// How many starts are tried: the quickest one was disturbed least.
@@ -52,15 +52,12 @@ fn read(path: &Path) -> Result<Value, String> {
 /// The quickest of several runs of busybox `true` with the release build.
 fn quickest() -> Result<Value, String> {
     host::install(&host::Need::ALL)?;
-    let build = [
-        "build",
-        "--release",
+    build_release(&[
         "--locked",
         "--package=runtime-cli",
         "--package=fixtures",
         "--bins",
-    ];
-    steps::must(&mut cargo(&build))?;
+    ])?;
     let programs = programs("release")?;
     let scratch = Scratch::new("picture")?;
     let bundle_dir = scratch.join("bundle");

@@ -8,7 +8,7 @@
 
 mod crowd;
 
-use crate::workspace::{Scratch, cargo, programs};
+use crate::workspace::{Scratch, build_release, programs};
 use crate::{Outcome, bundle, host, steps};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::path::{Path, PathBuf};
@@ -30,18 +30,12 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         return Err("soak: has to run as root: it looks into all processes and cgroups".to_owned());
     }
     host::install(&host::Need::ALL)?;
-    steps::must(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "fixtures",
-        "--bins",
-    ]))?;
+    build_release(&["--package", "fixtures", "--bins"])?;
     let release = programs("release")?;
     let runtime = match options.runtime {
         Some(path) => path,
         None => {
-            steps::must(&mut cargo(&["build", "--release", "--package", "runtime-cli"]))?;
+            build_release(&["--package", "runtime-cli"])?;
             release.join("runtime")
         }
     };

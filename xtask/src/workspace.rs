@@ -2,6 +2,7 @@
 //!
 //! Must not live here: what is built for which purpose.
 
+use crate::steps;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,6 +22,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
     command
+}
+
+/// Builds these with the release profile; `what` are cargo's words for them.
+///
+/// # Errors
+/// They cannot be built.
+pub(crate) fn build_release(what: &[&str]) -> Result<(), String> {
+    steps::must(cargo(&["build", "--release"]).args(what))
 }
 
 /// The programs of a profile's folder (`debug`, `release`): it lies beside the folder that holds this program.

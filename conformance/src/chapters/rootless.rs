@@ -65,11 +65,7 @@ pub(crate) const TESTS: &[Test] = &[
     test(
         "user-with-one-id-is-refused",
         "config.md#posix-platform-user",
-        |case| {
-            alone_refused(case, |config| {
-                config["process"]["user"] = json!({"uid": 1000, "gid": 1000})
-            })
-        },
+        |case| alone_refused(case, as_user_inside),
     )
     .needs(USER),
     test("id-of-somebody-else-is-refused", MAPS, |case| {
@@ -198,9 +194,7 @@ pub(crate) const TESTS: &[Test] = &[
     .needs(USER),
     // On the host the program has another id than the caller: only the owner of its user namespace may signal it.
     test("kill-reaches-a-user-inside", "runtime.md#kill", |case| {
-        sleeper(case, |config| {
-            config["process"]["user"] = json!({"uid": 1000, "gid": 1000})
-        })?;
+        sleeper(case, as_user_inside)?;
         let status = std::fs::read_to_string(format!("/proc/{}/status", case.pid()?))?;
         let uid = case.who().on_host(1000)[0].to_string();
         let line = status
@@ -334,9 +328,7 @@ pub(crate) const TESTS: &[Test] = &[
     )
     .needs(WITH_CGROUP),
     test("pause-holds-a-user-inside", "cli", |case| {
-        sleeper(case, |config| {
-            config["process"]["user"] = json!({"uid": 1000, "gid": 1000})
-        })?;
+        sleeper(case, as_user_inside)?;
         case.verb("pause")?;
         ensure_eq!(case.state()?["status"], "paused", "status after pause");
         case.run(&["delete", "--force", case.id()])?.ok()?;
@@ -348,6 +340,11 @@ pub(crate) const TESTS: &[Test] = &[
 fn sleeper(case: &Case<'_>, edit: impl FnOnce(&mut Value)) -> Check {
     let bundle = case.bundle(&["/bin/sleep", "100"], edit)?;
     case.run_detached(&bundle).map(drop)
+}
+
+/// The program is another user than the container's root.
+fn as_user_inside(config: &mut Value) {
+    config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
 }
 
 /// With the caller's own id mapped and no other, the edited configuration must be refused.

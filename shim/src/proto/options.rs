@@ -60,7 +60,7 @@ pub struct CheckpointOptions {
 
 /// The name of [`LegacyCreateOptions`].
 pub const LEGACY_CREATE_OPTIONS: &str = "containerd.linux.runc.CreateOptions";
-/// The name of [`LegacyCheckpointOptions`].
+/// The same message as [`CheckpointOptions`], but for the numbers of the two paths, which are exchanged.
 pub const LEGACY_CHECKPOINT_OPTIONS: &str = "containerd.linux.runc.CheckpointOptions";
 
 /// The fields that ask for something at create; the others are CRIU's, of whose restore a shim of today is told otherwise.
@@ -93,45 +93,6 @@ impl From<LegacyCreateOptions> for Options {
             criu_image_path: legacy.criu_image_path,
             criu_work_path: legacy.criu_work_path,
             ..Self::default()
-        }
-    }
-}
-
-/// As [`CheckpointOptions`], with the numbers of the two paths exchanged.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct LegacyCheckpointOptions {
-    #[prost(bool, tag = "1")]
-    pub exit: bool,
-    #[prost(bool, tag = "2")]
-    pub open_tcp: bool,
-    #[prost(bool, tag = "3")]
-    pub external_unix_sockets: bool,
-    #[prost(bool, tag = "4")]
-    pub terminal: bool,
-    #[prost(bool, tag = "5")]
-    pub file_locks: bool,
-    #[prost(string, repeated, tag = "6")]
-    pub empty_namespaces: Vec<String>,
-    #[prost(string, tag = "7")]
-    pub cgroups_mode: String,
-    #[prost(string, tag = "8")]
-    pub work_path: String,
-    #[prost(string, tag = "9")]
-    pub image_path: String,
-}
-
-impl From<LegacyCheckpointOptions> for CheckpointOptions {
-    fn from(legacy: LegacyCheckpointOptions) -> Self {
-        Self {
-            exit: legacy.exit,
-            open_tcp: legacy.open_tcp,
-            external_unix_sockets: legacy.external_unix_sockets,
-            terminal: legacy.terminal,
-            file_locks: legacy.file_locks,
-            empty_namespaces: legacy.empty_namespaces,
-            cgroups_mode: legacy.cgroups_mode,
-            image_path: legacy.image_path,
-            work_path: legacy.work_path,
         }
     }
 }

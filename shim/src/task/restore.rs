@@ -11,9 +11,7 @@ use runtime_core::{
 use super::create::Making;
 use super::{Outcome, Phase};
 use crate::proto::events::TaskCheckpointed;
-use crate::proto::options::{
-    CHECKPOINT_OPTIONS, CheckpointOptions, LEGACY_CHECKPOINT_OPTIONS, LegacyCheckpointOptions,
-};
+use crate::proto::options::{CHECKPOINT_OPTIONS, CheckpointOptions, LEGACY_CHECKPOINT_OPTIONS};
 use crate::proto::task::CheckpointTaskRequest;
 use crate::proto::types::Any;
 use crate::server::{Caller, Server};
@@ -177,25 +175,23 @@ impl Server {
 /// # Errors
 /// They are of another kind.
 fn checkpoint_options(any: Option<&Any>) -> Result<CheckpointOptions, Status> {
-    let wrong = |kind: &str, error| Status::invalid(format!("options: {kind}: {error}"));
-    match any.filter(|any| !any.value.is_empty()) {
-        None => Ok(CheckpointOptions::default()),
-        Some(any) if any.is(CHECKPOINT_OPTIONS) => {
-            CheckpointOptions::decode(any.value.as_slice()).map_err(|error| wrong(CHECKPOINT_OPTIONS, error))
-        }
-        Some(any) if any.is(LEGACY_CHECKPOINT_OPTIONS) => {
-            LegacyCheckpointOptions::decode(any.value.as_slice())
-                .map(CheckpointOptions::from)
-                .map_err(|error| wrong(LEGACY_CHECKPOINT_OPTIONS, error))
-        }
-        Some(any) => {
-            let text = format!(
-                "options: found {:?}, allowed is {CHECKPOINT_OPTIONS:?}",
-                any.type_url
-            );
-            Err(Status::invalid(text))
-        }
+    let Some(any) = any.filter(|any| !any.value.is_empty()) else {
+        return Ok(CheckpointOptions::default());
+    };
+    let kinds = [CHECKPOINT_OPTIONS, LEGACY_CHECKPOINT_OPTIONS];
+    let Some(kind) = kinds.into_iter().find(|kind| any.is(kind)) else {
+        let text = format!(
+            "options: found {:?}, allowed is {CHECKPOINT_OPTIONS:?}",
+            any.type_url
+        );
+        return Err(Status::invalid(text));
+    };
+    let mut options = CheckpointOptions::decode(any.value.as_slice())
+        .map_err(|error| Status::invalid(format!("options: {kind}: {error}")))?;
+    if kind == LEGACY_CHECKPOINT_OPTIONS {
+        std::mem::swap(&mut options.image_path, &mut options.work_path);
     }
+    Ok(options)
 }
 
 /// The request for the library.
@@ -246,11 +242,12 @@ mod tests {
 
     #[test]
     fn options_of_old_clients_are_understood() {
-        let legacy = LegacyCheckpointOptions {
+        // Field 8 is the work directory there, and 9 the image.
+        let legacy = CheckpointOptions {
             exit: true,
-            work_path: "/work".to_owned(),
-            image_path: "/image".to_owned(),
-            ..LegacyCheckpointOptions::default()
+            image_path: "/work".to_owned(),
+            work_path: "/image".to_owned(),
+            ..CheckpointOptions::default()
         };
         let read = checkpoint_options(Some(&Any::of(LEGACY_CHECKPOINT_OPTIONS, &legacy))).unwrap();
         assert_eq!(

@@ -22,22 +22,21 @@ const PROGRAM_LIMIT: Duration = Duration::from_secs(300);
 const SUITE_LIMIT: Duration = Duration::from_secs(1200);
 /// Runs of one race: each takes seconds here.
 const RACE_RUNS: &str = "5";
+/// Chapters of the suite for everybody: without the attacks, which are replayed on the host as root, and without what is special
+/// to users.
+pub(crate) const GENERAL: [&str; 7] = [
+    "lifecycle",
+    "namespace",
+    "mount",
+    "process",
+    "hook",
+    "cgroup",
+    "error",
+];
 /// What the brief extent leaves of the suite: attacks are replayed on the host itself, and of the second driver only what
 /// it changes is of interest. For a user, whom the host tries without cgroups, it is what delegation changes.
 const BRIEF: [(Who, &str, &[&str]); 4] = [
-    (
-        Who::Root,
-        "cgroupfs",
-        &[
-            "lifecycle",
-            "namespace",
-            "mount",
-            "process",
-            "hook",
-            "cgroup",
-            "error",
-        ],
-    ),
+    (Who::Root, "cgroupfs", &GENERAL),
     (Who::Root, "systemd", &["lifecycle", "cgroup"]),
     (Who::User, "cgroupfs", &["cgroup", "rootless"]),
     (Who::User, "systemd", &["cgroup", "rootless"]),
