@@ -234,8 +234,9 @@ fn on_console(case: &Case<'_>, edit: impl FnOnce(&mut Value)) -> Check<Report> {
     .ok()?;
     let console = receiver.receive(case.time_left())?;
     case.start()?;
+    // The brace of the report itself: those within are indented, and a read may end behind one.
     let said = console.read_until(case.time_left(), |text| {
-        text.ends_with("}\r\n") || text.ends_with("}\n")
+        text.ends_with("\n}\r\n") || text.ends_with("\n}\n")
     })?;
     serde_json::from_str(&said.replace("\r\n", "\n"))
         .map_err(|error| Failure::Failed(format!("no report on the terminal ({error}): {said:?}")))
