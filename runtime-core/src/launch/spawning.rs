@@ -140,6 +140,8 @@ pub(crate) fn start_program(plan: &Plan, descriptors: Descriptors) -> Result<spa
     match await_exec(|number| plan.line(number).cloned(), &link) {
         Ok(()) => Ok(child),
         Err(error) => {
+            // It may run for all that: its word did not arrive. Nobody would talk to it.
+            let _ = wait::signal(&child.pidfd, libc::SIGKILL);
             wait::reap(&child.pidfd);
             Err(error)
         }

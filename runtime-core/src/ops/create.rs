@@ -97,18 +97,7 @@ impl Runtime {
         )?;
 
         let span = self.trace.span("make the state directory");
-        let dir = StateDir::create(self.root(), &request.id)?;
-        let _lock = match dir.lock() {
-            Ok(lock) => lock,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let message = "the container was deleted by force while it was created";
-                return Err(Error::new(ErrorKind::System, message));
-            }
-            Err(error) => {
-                dir.remove_empty();
-                return Err(error);
-            }
-        };
+        let (dir, _lock) = StateDir::create(self.root(), &request.id)?;
         drop(span);
         let record = match record_of(&request, rootfs, &plan) {
             Ok(record) => Record {

@@ -106,8 +106,7 @@ struct Ready {
 
 impl Ready {
     fn make(mut self, runtime: &Runtime, request: &RestoreRequest) -> Result<Container> {
-        let dir = StateDir::create(runtime.root(), &request.id)?;
-        let _lock = dir.lock()?;
+        let (dir, _lock) = StateDir::create(runtime.root(), &request.id)?;
         // Until the container's own first process is known, only its cgroup tells who belongs to it.
         let own_pid_namespace = std::mem::replace(&mut self.record.own_pid_namespace, false);
         let mut restoring = Restoring {

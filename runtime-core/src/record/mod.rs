@@ -91,11 +91,33 @@ pub(crate) struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the directory of a new container, and the state directory where it is missing.
+    /// Makes the directory of a new container and takes its lock; where that fails nothing is left.
     ///
     /// # Errors
-    /// AlreadyExists; System.
-    pub(crate) fn create(root: &Path, id: &ContainerId) -> Result<Self> {
+    /// AlreadyExists; System, also where somebody has deleted it by force meanwhile.
+    pub(crate) fn create(root: &Path, id: &ContainerId) -> Result<(Self, Lock)> {
+        let deleted = |error: Error| match error.kind() {
+            ErrorKind::NotFound => {
+                let message = "the container was deleted by force while it was created";
+                Error::new(ErrorKind::System, message)
+            }
+            _ => error,
+        };
+        let dir = Self::make(root, id).map_err(deleted)?;
+        match dir.lock() {
+            Ok(lock) => Ok((dir, lock)),
+            Err(error) => {
+                // One of the same name is somebody else's by now.
+                if error.kind() != ErrorKind::NotFound {
+                    dir.remove_empty();
+                }
+                Err(deleted(error))
+            }
+        }
+    }
+
+    /// The directory, and the state directory where it is missing.
+    fn make(root: &Path, id: &ContainerId) -> Result<Self> {
         let path = root.join(id.as_str());
         let make = || rustix::fs::mkdirat(CWD, &path, Mode::RWXU);
         let made = match make() {
@@ -270,7 +292,7 @@ impl StateDir {
 
     /// Takes back a directory that was just made, where there is no descriptor or memory left to do more: one that holds
     /// anything by now stays.
-    pub(crate) fn remove_empty(&self) {
+    fn remove_empty(&self) {
         let _ = rustix::fs::rmdir(&self.path);
     }
 
