@@ -7,6 +7,7 @@
 //! cgroups and files by their names. Orphans become children of this process (it is a subreaper), so none can hide.
 
 mod crowd;
+mod random;
 
 use crate::workspace::{Scratch, build_release, programs};
 use crate::{Outcome, bundle, host, steps};
@@ -30,6 +31,10 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         return Err("soak: has to run as root: it looks into all processes and cgroups".to_owned());
     }
     host::install(&host::Need::ALL)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))?;
+    if let Some(lives) = options.random {
+        return random::run(lives, options.seed);
+    }
     build_release(&["--package", "fixtures", "--bins"])?;
     let release = programs("release")?;
     let runtime = match options.runtime {
@@ -39,7 +44,6 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
             release.join("runtime")
         }
     };
-    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))?;
     let soak = Soak::new(runtime, options.systemd)?;
     let outcome = match options.together {
         Some(count) => soak.crowd(&release, count),
@@ -63,6 +67,10 @@ struct Options {
     rounds: usize,
     /// Containers at the same time, instead of lives and execs.
     together: Option<usize>,
+    /// Lives by chance in a program that embeds the library, instead.
+    random: Option<usize>,
+    /// What the chances of those come from; None: from the clock.
+    seed: Option<usize>,
     systemd: bool,
     runtime: Option<PathBuf>,
 }
@@ -71,6 +79,8 @@ fn options(words: &[&str]) -> Result<Options, String> {
     let mut options = Options {
         rounds: ROUNDS,
         together: None,
+        random: None,
+        seed: None,
         systemd: false,
         runtime: None,
     };
@@ -84,14 +94,21 @@ fn options(words: &[&str]) -> Result<Options, String> {
         match *option {
             "--rounds" => options.rounds = number(value()?)?,
             "--together" => options.together = Some(number(value()?)?),
+            "--random" => options.random = Some(number(value()?)?),
+            "--seed" => options.seed = Some(number(value()?)?),
             "--systemd-cgroup" => options.systemd = true,
             "--runtime" => options.runtime = Some(PathBuf::from(value()?)),
             other => {
                 return Err(format!(
-                    "soak: {other:?} is not --rounds, --together, --systemd-cgroup or --runtime"
+                    "soak: {other:?} is not --rounds, --together, --random, --seed, --systemd-cgroup or --runtime"
                 ));
             }
         }
+    }
+    if options.random.is_some()
+        && (options.systemd || options.together.is_some() || options.runtime.is_some())
+    {
+        return Err("soak: --random is the library's own, and goes with --seed alone".to_owned());
     }
     Ok(options)
 }
@@ -313,8 +330,11 @@ mod tests {
         assert_eq!((given.rounds, given.runtime), (7, Some(PathBuf::from("/r"))));
         let given = options(&["--systemd-cgroup", "--together", "5"]).unwrap();
         assert_eq!((given.together, given.systemd), (Some(5), true));
+        let given = options(&["--random", "9", "--seed", "3"]).unwrap();
+        assert_eq!((given.random, given.seed), (Some(9), Some(3)));
         for wrong in [
-            &["--rounds"][..],
+            &["--random", "9", "--runtime", "/r"][..],
+            &["--rounds"],
             &["--rounds", "0"],
             &["--rounds", "x"],
             &["--peer", "x"],
