@@ -84,6 +84,7 @@ case_exec_parallel() {
     eq "$(cat $W/x.? | sort | paste -sd' ')" "1 2 3 4 5 6 7 8"
 }
 case_exec_many() { # after each is gone the shim has as many descriptors and threads as before
+    rm -f $W/bad
     hold a
     local shim before i
     shim=$(shim_of a)
