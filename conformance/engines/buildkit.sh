@@ -65,10 +65,11 @@ RUN echo $A$C >/out'; eq "$(cat $W/built/out)" bd; }
 case_process_one() { step 'RUN readlink /proc/self/ns/pid >/out; awk "/^NSpid/ { print NF }" /proc/self/status >>/out; ls -d /proc/[0-9]* | wc -l >>/out'; [ "$(head -1 $W/built/out)" != "$(readlink /proc/self/ns/pid)" ] || fail "the daemon's processes are seen"; }
 case_mount_tmpfs() { step 'RUN --mount=type=tmpfs,target=/t echo x >/t/x && awk "\$2 == \"/t\" { print \$3 }" /proc/mounts >/out
 RUN test ! -e /t/x'; eq "$(cat $W/built/out)" tmpfs; }
-case_mount_cache() {
-    step 'RUN --mount=type=cache,id=k,target=/c echo kept >/c/x && echo ok >/out'
-    step 'RUN --mount=type=cache,id=k,target=/c cat /c/x >/out'
-    eq "$(cat $W/built/out)" kept
+case_mount_cache() { # two containers see one folder; --no-cache forgets what is older than the build
+    step 'RUN --mount=type=cache,id=k,target=/c echo kept >/c/x
+RUN --mount=type=cache,id=k,target=/c cat /c/x >/out; echo w 2>/dev/null >/c/y && echo written >>/out
+RUN --mount=type=cache,id=k,target=/c,readonly touch /c/z || echo refused >>/out'
+    eq "$(paste -sd' ' $W/built/out)" "kept written refused"
 }
 case_mount_bind() { echo from-context >$W/context/file; step 'RUN --mount=type=bind,source=file,target=/m cat /m >/out; echo w >/m || echo refused >>/out'; eq "$(paste -sd' ' $W/built/out)" "from-context refused"; }
 case_mount_secret() {

@@ -8,8 +8,8 @@ e() { timeout -s KILL "${LIMIT:-60}" docker "$@"; }
 typed() { echo "docker ${1:+$1 ${COMMON[*]} --network none}"; }
 sweep() { docker ps -aq | xargs -r docker rm -f; }
 daemon_up() {
-    # BuildKit inside of docker asks for the program by this name; else it is `runc` of the daemon's PATH.
-    DOCKER_BUILDKIT_RUNC_COMMAND=$TRIAL dockerd --config-file /run/daemon.json --pidfile /run/docker.pid --exec-root /run/docker-exec -H $DOCKER_HOST --live-restore \
+    # BuildKit inside of docker starts the program that this names, in docker 20.10 always `runc` of the daemon's PATH.
+    PATH=$W/path:$PATH DOCKER_BUILDKIT_RUNC_COMMAND=$TRIAL dockerd --config-file /run/daemon.json --pidfile /run/docker.pid --exec-root /run/docker-exec -H $DOCKER_HOST --live-restore \
         $NETWORK >>/opt/dockerd.log 2>&1 &
     until_ok 60 docker version
 }
@@ -27,6 +27,9 @@ if [ "$ENGINE" = docker-shim ]; then
 else
     how="{\"path\": \"$TRIAL\"}"
 fi
+rm -rf $W/path
+mkdir $W/path
+[ "$ENGINE" != docker ] || ln -s $TRIAL $W/path/runc
 version=$(dockerd --version | awk '{ print $3 }')
 if [ "$ENGINE" = docker-shim ] && [ "${version%%.*}" -lt 23 ]; then
     verdict skipped "$ENGINE/all" "docker $version takes no other shims, 23 and newer do"

@@ -46,8 +46,8 @@ if [ "$ENGINE" = podman-rootless ]; then
     fi
     case_runs_as_user() { # no process of the container is root's
         hold c1
-        eq "$(awk '$1 == "Uid:" { print $2 }' "/proc/$(pid_of c1)/status")" 1000 "user of the container's root"
-        eq "$(e exec c1 awk '$1 == 0 { print $2, $3 }' /proc/self/uid_map)" "1000 1" "whom root in the container stands for"
+        eq "$(awk '$1 == "Uid:" { print $2 }' "/proc/$(pid_of c1)/status")" "$(id -u)" "user of the container's root"
+        eq "$(e exec c1 awk '$1 == 0 { print $2, $3 }' /proc/self/uid_map)" "$(id -u) 1" "whom root in the container stands for"
     }
 fi
 case_events() {

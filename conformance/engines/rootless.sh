@@ -1,8 +1,8 @@
 # Podman of a user without privileges: prepares the user and goes on as that user, in podman.sh. Sourced by main.sh, as root.
 # shellcheck shell=bash
-id user >/dev/null 2>&1 || useradd --create-home --uid 1000 user
+id user >/dev/null 2>&1 || useradd --create-home user
 echo 'user:300000:65536' | tee /etc/subuid >/etc/subgid
-mine=/run/user/1000
+mine=/run/user/$(id -u user)
 mkdir -p $mine/trial
 cp $W/tiny.tar $mine/trial/
 chown -R user:user $mine /var/lib/rootless
