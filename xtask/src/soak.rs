@@ -29,21 +29,18 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     if !host::is_root() {
         return Err("soak: has to run as root: it looks into all processes and cgroups".to_owned());
     }
-    host::install(&host::Need::ALL)?;
-    build_release(&["--package", "fixtures", "--bins"])?;
-    let release = programs("release")?;
-    let runtime = match options.runtime {
-        Some(path) => path,
-        None => {
-            build_release(&["--package", "runtime-cli"])?;
-            release.join("runtime")
+    let (folder, runtime) = match options.programs {
+        Some(folder) => {
+            let runtime = options.runtime.unwrap_or_else(|| folder.join("runtime"));
+            (folder, runtime)
         }
+        None => built(options.runtime)?,
     };
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))?;
     let soak = Soak::new(runtime, options.systemd)?;
     let outcome = match options.together {
-        Some(count) => soak.crowd(&release, count),
-        None => soak.all(&release, options.rounds),
+        Some(count) => soak.crowd(&folder, count),
+        None => soak.all(&folder, options.rounds),
     };
     // Whatever happened: nothing of it may live on.
     for id in soak.known() {
@@ -58,6 +55,21 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     Ok(remains.is_empty())
 }
 
+/// Builds for release; the folder of the programs, and the runtime in it unless another is to be tried.
+fn built(runtime: Option<PathBuf>) -> Result<(PathBuf, PathBuf), String> {
+    host::install(&host::Need::ALL)?;
+    build_release(&["--package", "fixtures", "--bins"])?;
+    let release = programs("release")?;
+    let runtime = match runtime {
+        Some(path) => path,
+        None => {
+            build_release(&["--package", "runtime-cli"])?;
+            release.join("runtime")
+        }
+    };
+    Ok((release, runtime))
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
     rounds: usize,
@@ -65,6 +77,8 @@ struct Options {
     together: Option<usize>,
     systemd: bool,
     runtime: Option<PathBuf>,
+    /// Where the programs lie that were built already: nothing is built or installed, as in a guest without cargo.
+    programs: Option<PathBuf>,
 }
 
 fn options(words: &[&str]) -> Result<Options, String> {
@@ -73,6 +87,7 @@ fn options(words: &[&str]) -> Result<Options, String> {
         together: None,
         systemd: false,
         runtime: None,
+        programs: None,
     };
     let mut words = words.iter();
     while let Some(option) = words.next() {
@@ -86,9 +101,10 @@ fn options(words: &[&str]) -> Result<Options, String> {
             "--together" => options.together = Some(number(value()?)?),
             "--systemd-cgroup" => options.systemd = true,
             "--runtime" => options.runtime = Some(PathBuf::from(value()?)),
+            "--programs" => options.programs = Some(PathBuf::from(value()?)),
             other => {
                 return Err(format!(
-                    "soak: {other:?} is not --rounds, --together, --systemd-cgroup or --runtime"
+                    "soak: {other:?} is not --rounds, --together, --systemd-cgroup, --runtime or --programs"
                 ));
             }
         }
@@ -313,6 +329,8 @@ mod tests {
         assert_eq!((given.rounds, given.runtime), (7, Some(PathBuf::from("/r"))));
         let given = options(&["--systemd-cgroup", "--together", "5"]).unwrap();
         assert_eq!((given.together, given.systemd), (Some(5), true));
+        let given = options(&["--programs", "/p"]).unwrap();
+        assert_eq!((none.programs, given.programs), (None, Some(PathBuf::from("/p"))));
         for wrong in [
             &["--rounds"][..],
             &["--rounds", "0"],
