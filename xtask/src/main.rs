@@ -72,6 +72,7 @@ usage: cargo xtask COMMAND
     --seed N                 the chances of an earlier run, which it printed
     --systemd-cgroup         with the systemd cgroup driver
     --runtime PATH           the runtime to try instead of this workspace's release build
+    --programs DIR           programs that were built before, for a guest without cargo
   fuzz [OPTIONS] [TARGET]    the fuzz targets of the folder fuzz under libFuzzer, or one; fails when anything is found, which
                              then lies in target/fuzz/findings
     --seconds N              for each target (default 60)

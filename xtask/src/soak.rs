@@ -30,24 +30,22 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     if !host::is_root() {
         return Err("soak: has to run as root: it looks into all processes and cgroups".to_owned());
     }
-    host::install(&host::Need::ALL)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))?;
     if let Some(lives) = options.random {
+        host::install(&host::Need::ALL)?;
         return random::run(lives, options.seed);
     }
-    build_release(&["--package", "fixtures", "--bins"])?;
-    let release = programs("release")?;
-    let runtime = match options.runtime {
-        Some(path) => path,
-        None => {
-            build_release(&["--package", "runtime-cli"])?;
-            release.join("runtime")
+    let (folder, runtime) = match options.programs {
+        Some(folder) => {
+            let runtime = options.runtime.unwrap_or_else(|| folder.join("runtime"));
+            (folder, runtime)
         }
+        None => built(options.runtime)?,
     };
     let soak = Soak::new(runtime, options.systemd)?;
     let outcome = match options.together {
-        Some(count) => soak.crowd(&release, count),
-        None => soak.all(&release, options.rounds),
+        Some(count) => soak.crowd(&folder, count),
+        None => soak.all(&folder, options.rounds),
     };
     // Whatever happened: nothing of it may live on.
     for id in soak.known() {
@@ -62,6 +60,21 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     Ok(remains.is_empty())
 }
 
+/// Builds for release; the folder of the programs, and the runtime in it unless another is to be tried.
+fn built(runtime: Option<PathBuf>) -> Result<(PathBuf, PathBuf), String> {
+    host::install(&host::Need::ALL)?;
+    build_release(&["--package", "fixtures", "--bins"])?;
+    let release = programs("release")?;
+    let runtime = match runtime {
+        Some(path) => path,
+        None => {
+            build_release(&["--package", "runtime-cli"])?;
+            release.join("runtime")
+        }
+    };
+    Ok((release, runtime))
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
     rounds: usize,
@@ -73,6 +86,8 @@ struct Options {
     seed: Option<usize>,
     systemd: bool,
     runtime: Option<PathBuf>,
+    /// Where the programs lie that were built already: nothing is built or installed, as in a guest without cargo.
+    programs: Option<PathBuf>,
 }
 
 fn options(words: &[&str]) -> Result<Options, String> {
@@ -83,6 +98,7 @@ fn options(words: &[&str]) -> Result<Options, String> {
         seed: None,
         systemd: false,
         runtime: None,
+        programs: None,
     };
     let mut words = words.iter();
     while let Some(option) = words.next() {
@@ -98,16 +114,19 @@ fn options(words: &[&str]) -> Result<Options, String> {
             "--seed" => options.seed = Some(number(value()?)?),
             "--systemd-cgroup" => options.systemd = true,
             "--runtime" => options.runtime = Some(PathBuf::from(value()?)),
+            "--programs" => options.programs = Some(PathBuf::from(value()?)),
             other => {
                 return Err(format!(
-                    "soak: {other:?} is not --rounds, --together, --random, --seed, --systemd-cgroup or --runtime"
+                    "soak: {other:?} is not --rounds, --together, --random, --seed, --systemd-cgroup, --runtime or --programs"
                 ));
             }
         }
     }
-    if options.random.is_some()
-        && (options.systemd || options.together.is_some() || options.runtime.is_some())
-    {
+    let others = options.systemd
+        || options.together.is_some()
+        || options.runtime.is_some()
+        || options.programs.is_some();
+    if options.random.is_some() && others {
         return Err("soak: --random is the library's own, and goes with --seed alone".to_owned());
     }
     Ok(options)
@@ -332,6 +351,8 @@ mod tests {
         assert_eq!((given.together, given.systemd), (Some(5), true));
         let given = options(&["--random", "9", "--seed", "3"]).unwrap();
         assert_eq!((given.random, given.seed), (Some(9), Some(3)));
+        let given = options(&["--programs", "/p"]).unwrap();
+        assert_eq!((none.programs, given.programs), (None, Some(PathBuf::from("/p"))));
         for wrong in [
             &["--random", "9", "--runtime", "/r"][..],
             &["--rounds"],

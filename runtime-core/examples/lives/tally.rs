@@ -8,10 +8,12 @@ use runtime_core::{Error, ErrorKind};
 /// How many broken promises are told in full.
 const TOLD: usize = 50;
 
+/// By what was done and the kind of its error: how often, and one error in full.
+type Seen = BTreeMap<(&'static str, String), (usize, String)>;
+
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// By what was done and the kind of its error; with one error in full.
-    seen: Mutex<BTreeMap<(&'static str, String), (usize, String)>>,
+    seen: Mutex<Seen>,
     broken: Mutex<Vec<String>>,
 }
 
