@@ -243,7 +243,7 @@ pub(crate) fn parse(
 ) -> (Matches, std::result::Result<Asked, Misuse>) {
     let mut words = words.into_iter();
     let mut global = Matches::default();
-    let asked = sort(&mut words, globals, &mut global, true)
+    let asked = sort(&mut words, globals, &[], &mut global, true)
         .map_err(|message| Misuse::flag(message, None))
         .and_then(|()| {
             if global.has("help") {
@@ -254,7 +254,7 @@ pub(crate) fn parse(
             }
             match global.words.pop() {
                 None => Ok(Asked::Help(None)),
-                Some(name) => command(program, &name, words, commands),
+                Some(name) => command(program, &name, words, globals, commands),
             }
         });
     (global, asked)
@@ -265,6 +265,7 @@ fn command(
     program: &str,
     name: &OsStr,
     mut words: impl Iterator<Item = OsString>,
+    globals: &'static [Flag],
     commands: &[&'static Command],
 ) -> std::result::Result<Asked, Misuse> {
     let find = |name: &OsStr| {
@@ -288,6 +289,7 @@ fn command(
     sort(
         &mut words,
         command.flags,
+        globals,
         &mut matches,
         command.first_word_ends_options,
     )
@@ -317,10 +319,12 @@ fn wrong_count(command: &Command, count: usize) -> Option<String> {
     }
 }
 
-/// Moves options and words into `matches`; with `stop_at_word` the first word is the last that is taken.
+/// Moves options and words into `matches`; with `stop_at_word` the first word is the last that is taken. `earlier` are
+/// those that would have been right before the command.
 fn sort(
     words: &mut impl Iterator<Item = OsString>,
     flags: &'static [Flag],
+    earlier: &'static [Flag],
     matches: &mut Matches,
     stop_at_word: bool,
 ) -> std::result::Result<(), String> {
@@ -339,7 +343,7 @@ fn sort(
             }
             continue;
         }
-        let (flag, inline) = find(&word, flags)?;
+        let (flag, inline) = find(&word, flags, earlier)?;
         let value = match (flag.value, inline) {
             (None, None) => "true".into(),
             (None, Some(value)) => boolean(flag, &value)?.into(),
@@ -357,6 +361,7 @@ fn sort(
 fn find(
     word: &OsStr,
     flags: &'static [Flag],
+    earlier: &[Flag],
 ) -> std::result::Result<(&'static Flag, Option<OsString>), String> {
     let bytes = word.as_bytes();
     let dashes = if bytes.starts_with(b"--") { 2 } else { 1 };
@@ -375,6 +380,12 @@ fn find(
     match flags.iter().chain([&HELP]).find(named) {
         Some(flag) => Ok((flag, value)),
         None if named(&&VERSION) && flags.iter().any(|flag| flag.long == "root") => Ok((&VERSION, value)),
+        None if earlier.iter().any(|flag| named(&flag)) => {
+            let name = String::from_utf8_lossy(name);
+            Err(format!(
+                "flag provided but not defined: -{name} (a global option: it stands before the command)"
+            ))
+        }
         None => {
             let allowed: Vec<String> = flags
                 .iter()

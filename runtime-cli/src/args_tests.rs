@@ -163,6 +163,10 @@ fn what_is_wrong_is_named_with_what_is_allowed() {
     );
     assert_eq!(unknown.exit, 1);
     assert_eq!(
+        misuse("list --root /x").message,
+        "flag provided but not defined: -root (a global option: it stands before the command)"
+    );
+    assert_eq!(
         misuse("run c1 --bundle").message,
         "flag needs an argument: --bundle"
     );

@@ -6,6 +6,8 @@ mod place;
 
 use place::{Place, err};
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Calls the program, which must fail: its only line of JSON, checked for its form, and its exit code.
 fn failure(place: &Place, arguments: &[&str]) -> (Value, Option<i32>) {
@@ -135,6 +137,108 @@ fn a_running_and_a_paused_container() {
     );
     let delete = format!("cannot delete container {id} that is not stopped: paused");
     said(&place, &["delete", &id], 1, &delete);
+}
+
+/// A cgroup that is frozen while this lives; then it is removed, in every hierarchy.
+struct Frozen {
+    file: PathBuf,
+    frozen: &'static str,
+    thawed: &'static str,
+    groups: Vec<PathBuf>,
+}
+
+impl Frozen {
+    /// The cgroup `name` below the root, by the freezer that the runtime uses.
+    fn new(name: &str) -> Self {
+        let root = Path::new("/sys/fs/cgroup");
+        let mounts = std::fs::read_dir(root).expect("cgroups").flatten();
+        let groups = mounts
+            .map(|entry| entry.path().join(name))
+            .chain([root.join(name)])
+            .filter(|group| group.is_dir())
+            .collect();
+        let v1 = root.join("freezer").join(name).join("freezer.state");
+        let (file, thawed, frozen) = match v1.exists() {
+            true => (v1, "THAWED", "FROZEN"),
+            false => (root.join(name).join("cgroup.freeze"), "0", "1"),
+        };
+        let group = Self {
+            file,
+            frozen,
+            thawed,
+            groups,
+        };
+        group.freeze();
+        group
+    }
+
+    fn freeze(&self) {
+        std::fs::write(&self.file, self.frozen).expect("a freezer");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.is_frozen() {
+            assert!(Instant::now() < deadline, "does not freeze");
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        let events = self.file.with_file_name("cgroup.events");
+        let state = std::fs::read_to_string(if self.thawed == "0" { &events } else { &self.file });
+        state.is_ok_and(|state| state.lines().any(|line| line == "FROZEN" || line == "frozen 1"))
+    }
+
+    fn thaw(&self) {
+        std::fs::write(&self.file, self.thawed).expect("a freezer");
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = std::fs::write(&self.file, self.thawed);
+        for group in &self.groups {
+            let _ = std::fs::remove_dir(group);
+        }
+    }
+}
+
+#[test]
+fn below_a_frozen_cgroup_nothing_is_begun_that_would_hang() {
+    let Some(place) = Place::new("frozen-above") else {
+        return;
+    };
+    let (id, other, above) = (place.id(""), place.id("-2"), place.id("-above"));
+    let below = |name: &str| {
+        let path = format!("/{above}/{name}");
+        place.configure("config.json", "exec sleep 1000", |config| {
+            config["linux"]["cgroupsPath"] = json!(path)
+        });
+    };
+    below(&id);
+    place.expect(&["run", "--detach", &id]);
+    let frozen = Frozen::new(&above);
+    let group = frozen.file.parent().expect("a folder").display();
+    let exec = format!(
+        "exec failed: cannot exec in a container whose cgroup is frozen from above, by {group} \
+         (use --ignore-paused to override)"
+    );
+    said(&place, &["exec", &id, "true"], 255, &exec);
+    below(&other);
+    let (line, code) = failure(&place, &["create", &other]);
+    let create = format!("container's cgroup would be frozen: the cgroup {group} above it is");
+    assert!(
+        line["msg"]
+            .as_str()
+            .is_some_and(|message| message.contains(&create)),
+        "{line}"
+    );
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        place.state(&id)["status"],
+        "running",
+        "runc's word: not paused itself"
+    );
+    frozen.thaw();
+    place.expect(&["exec", &id, "true"]);
+    place.expect(&["delete", "--force", &id]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use checks::{CHECKS, Verdict};
-use world::World;
+use world::{Others, World};
 
 /// Checks containers with devices of vendors, without having such devices.
 #[derive(Debug, Parser)]
@@ -28,6 +28,22 @@ struct Args {
     /// Only the checks whose id contains this.
     #[arg(long)]
     filter: Option<String>,
+    /// Another runtime, for what is compared (N-25); may be given several times.
+    #[arg(long, value_name = "NAME=PATH", value_parser = peer, requires = "hook_program")]
+    peer: Vec<(String, PathBuf)>,
+    /// The program `nvidia-cdi-hook` of NVIDIA's toolkit, which other runtimes execute.
+    #[arg(long, value_name = "PATH", value_parser = program)]
+    hook_program: Option<PathBuf>,
+}
+
+fn peer(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("allowed: NAME=PATH")?;
+    Ok((name.to_owned(), program(path)?))
+}
+
+/// Hooks need an absolute path.
+fn program(path: &str) -> Result<PathBuf, String> {
+    std::fs::canonicalize(path).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
@@ -45,7 +61,11 @@ fn main() -> ExitCode {
 /// Whether nothing failed.
 fn run(args: &Args) -> Result<bool, String> {
     let wanted = args.filter.as_deref().unwrap_or_default();
-    let world = World::build(&args.runtime);
+    let others = Others {
+        peers: args.peer.clone(),
+        hook_program: args.hook_program.clone(),
+    };
+    let world = World::build(&args.runtime, others);
     let mut good = true;
     for (id, what, check) in CHECKS.iter().filter(|(id, ..)| id.contains(wanted)) {
         let verdict = match &world {

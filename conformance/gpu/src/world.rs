@@ -4,12 +4,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fixtures::driver::rootfs::{self, Variant};
 use fixtures::driver::{Driver, Shape, UVM_MAJOR};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
 /// The longest that one call may take.
@@ -17,10 +20,20 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How many GPUs the driver has.
 pub(crate) const GPUS: u32 = 2;
 
+/// What the runtime is compared with.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Others {
+    /// Other runtimes, by name.
+    pub(crate) peers: Vec<(String, PathBuf)>,
+    /// The program that the hooks of NVIDIA's toolkit name, for those that execute it.
+    pub(crate) hook_program: Option<PathBuf>,
+}
+
 /// The folder of a run.
 #[derive(Debug)]
 pub(crate) struct World {
     runtime: PathBuf,
+    others: Others,
     pub(crate) dir: PathBuf,
     pub(crate) driver: Driver,
     count: AtomicU32,
@@ -40,11 +53,12 @@ pub(crate) struct Ended {
     pub(crate) good: bool,
     pub(crate) out: String,
     pub(crate) err: String,
+    pub(crate) took: Duration,
 }
 
 impl World {
     /// Makes the driver and a root file system; the error is the reason why nothing can be checked here.
-    pub(crate) fn build(runtime: &Path) -> Result<Self, String> {
+    pub(crate) fn build(runtime: &Path, others: Others) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("needs root, for device nodes and cgroups".to_owned());
         }
@@ -58,10 +72,21 @@ impl World {
         rootfs::build(&dir.join("rootfs/debian"), Variant::Debian).map_err(world)?;
         Ok(Self {
             runtime,
+            others,
             dir,
             driver,
             count: AtomicU32::new(0),
         })
+    }
+
+    /// The runtimes to compare with.
+    pub(crate) fn peers(&self) -> &[(String, PathBuf)] {
+        &self.others.peers
+    }
+
+    /// The program of hooks.
+    pub(crate) fn hook_program(&self) -> Option<&Path> {
+        self.others.hook_program.as_deref()
     }
 
     fn number(&self) -> u32 {
@@ -195,13 +220,24 @@ impl World {
 
     /// Writes the configuration and calls `create`, `run` or `run --detach`.
     pub(crate) fn with(&self, bundle: &Bundle, verb: &str, options: &[&str]) -> Result<Ended, String> {
+        self.with_by(Command::new(&self.runtime), bundle, verb, options)
+    }
+
+    /// As `with`, by another command line, whose last word the runtime is.
+    pub(crate) fn with_by(
+        &self,
+        command: Command,
+        bundle: &Bundle,
+        verb: &str,
+        options: &[&str],
+    ) -> Result<Ended, String> {
         write(&bundle.dir.join("config.json"), &bundle.config.to_string())?;
         let dir = bundle.dir.to_string_lossy().into_owned();
         let mut words: Vec<&str> = verb.split(' ').collect();
         words.extend(["--bundle", &dir]);
         words.extend(options);
         words.push(&bundle.id);
-        self.call(&words)
+        self.call_by(command, &words)
     }
 
     /// Whether nothing is left of a container: no state, no cgroup, no mount below the bundle.
@@ -257,33 +293,44 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
 fn finish(mut command: Command, dir: &Path, number: u32) -> Result<Ended, String> {
     let files = ["out", "err"].map(|kind| dir.join(format!("{kind}-{number}")));
     let file = |path: &Path| fs::File::create(path).map_err(|error| error.to_string());
+    let begin = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(file(&files[0])?)
         .stderr(file(&files[1])?)
         .spawn()
         .map_err(|error| format!("{:?}: {error}", command.get_program()))?;
-    let deadline = Instant::now() + LIMIT;
-    let status = loop {
-        match child.try_wait().map_err(|error| error.to_string())? {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("{command:?} takes longer than {LIMIT:?}"));
-            }
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
+    let in_time = ends_within(&child, LIMIT).map_err(|error| error.to_string())?;
+    let took = begin.elapsed();
+    if !in_time {
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if !in_time {
+        return Err(format!("{command:?} takes longer than {LIMIT:?}"));
+    }
     let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-    let output = Output {
-        status,
-        stdout: Vec::new(),
-        stderr: Vec::new(),
-    };
     Ok(Ended {
-        good: output.status.success(),
+        good: status.success(),
         out: read(&files[0]),
         err: read(&files[1]),
+        took,
     })
+}
+
+/// Whether a child ends in this time; it is not reaped. Woken by its end, since some of the calls are timed.
+fn ends_within(child: &Child, limit: Duration) -> std::io::Result<bool> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(std::io::ErrorKind::InvalidInput)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(|_| std::io::ErrorKind::InvalidInput)?;
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }

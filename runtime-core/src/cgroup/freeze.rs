@@ -6,6 +6,7 @@
 //! frozen is thawed again: half frozen it would hang whoever waits for it.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use super::dir;
 use super::fs::{Cgroup, Group};
 use crate::error::{Error, ErrorKind, Result};
+use crate::facts::cgroup::HierarchyKind;
 
 impl Cgroup {
     /// Freezes every process; returns when all are frozen.
@@ -77,6 +79,19 @@ impl Cgroup {
             }
             Ok(frozen) => Ok(frozen),
         }
+    }
+
+    /// The cgroup above the container's, if any, that is frozen and keeps all from running that enters the container's.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub(crate) fn frozen_above(&self) -> Result<Option<PathBuf>> {
+        for group in &self.groups {
+            if let Some(path) = group.frozen_above()? {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// The group to freeze with, and whether it is one of version 1.
@@ -149,6 +164,37 @@ impl Group {
             }
         }
         Ok(false)
+    }
+
+    /// The frozen group above, whether this one is there already or not. A frozen group cannot be told from one whose
+    /// processes are just being thawed by its own state; the one above that asked for it tells.
+    pub(super) fn frozen_above(&self) -> Result<Option<PathBuf>> {
+        let (effective, own) = match self.directory.kind {
+            HierarchyKind::Unified => ("cgroup.events", "cgroup.freeze"),
+            HierarchyKind::V1 if self.has("freezer") => ("freezer.parent_freezing", "freezer.self_freezing"),
+            HierarchyKind::V1 | HierarchyKind::Named => return Ok(None),
+        };
+        let failed = |errno| self.os_error("read", effective, errno);
+        match self.fd().and_then(|fd| dir::read(fd, effective)) {
+            Ok(state) if !state.lines().any(|line| line == "1" || line == "frozen 1") => return Ok(None),
+            Ok(_) => {}
+            Err(errno) if dir::is_gone(errno) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let mount = dir::mount_of(&self.directory).map_err(failed)?;
+        for above in self.directory.relative.ancestors().skip(1) {
+            let state = dir::open_below(mount.as_fd(), above).and_then(|fd| dir::read(fd.as_fd(), own));
+            match state {
+                Ok(state) if state.trim() == "1" => {
+                    return Ok(Some(self.directory.mount_point.join(above)));
+                }
+                Ok(_) => {}
+                // The root of a hierarchy has no such file.
+                Err(errno) if dir::is_gone(errno) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn is_frozen_v2(&self) -> Result<bool, Errno> {

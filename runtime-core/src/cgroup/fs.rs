@@ -94,6 +94,8 @@ impl Group {
     /// An error of a call on a file of the group.
     pub(super) fn os_error(&self, call: &str, file: &str, errno: Errno) -> Error {
         let path = self.directory.path().join(file);
+        // Before a file is read or written it is opened, and no other of the calls can be missing.
+        let call = if errno == Errno::NOSYS { "openat2" } else { call };
         Error::os(
             format!("{call}({:?})", path.display().to_string()),
             dir::as_io(errno),
@@ -109,7 +111,7 @@ impl Cgroup {
     /// path and wants nothing of them. After a failure nothing that was made is left.
     ///
     /// # Errors
-    /// A directory cannot be made, has processes in it or is frozen already, or a needed controller cannot be had.
+    /// A directory cannot be made, has processes in it or is frozen, by itself or from above, or a needed controller cannot be had.
     pub fn create(paths: &CgroupPaths, writes: &[Write], rootless: bool) -> Result<Self> {
         let mut cgroup = Self {
             groups: Vec::with_capacity(paths.directories.len()),
@@ -217,6 +219,7 @@ impl Cgroup {
             group.refuse_if_foreign()?;
             group.refuse_if_used()?;
         }
+        group.refuse_if_frozen_above()?;
         match directory.kind {
             HierarchyKind::Unified => subtree::prepare(group, mount.as_fd(), needed, !beside_v1),
             HierarchyKind::V1 if group.has("cpuset") => cpuset::inherit(group, mount.as_fd(), fd, needed),
@@ -307,6 +310,20 @@ impl Group {
             Ok(true) => Err(in_use("container's cgroup unexpectedly frozen".into())),
             _ => Ok(()),
         }
+    }
+
+    /// Init would never run there, and whoever creates the container would wait for it for ever.
+    pub(super) fn refuse_if_frozen_above(&self) -> Result<()> {
+        let Some(above) = self.frozen_above()? else {
+            return Ok(());
+        };
+        let message = format!(
+            "container's cgroup would be frozen: the cgroup {} above it is",
+            above.display()
+        );
+        Err(Error::new(ErrorKind::WrongState, message)
+            .with_step(format!("use cgroup {}", self.directory.path().display()))
+            .with_hint("thaw it first; or name another cgroup in linux.cgroupsPath"))
     }
 }
 

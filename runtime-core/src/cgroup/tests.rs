@@ -244,6 +244,45 @@ fn an_occupied_or_frozen_group_is_refused() {
 }
 
 #[test]
+fn a_group_below_a_frozen_one_is_refused() {
+    let Some(mut scratch) = Scratch::new("a_group_below_a_frozen_one_is_refused") else {
+        return;
+    };
+    let above = scratch.create("");
+    let inner = scratch.create("/a/inner");
+    scratch.sleeper(&inner);
+    assert_eq!(inner.frozen_above().unwrap(), None);
+    // By the one freezer, and by the other.
+    for unified in [false, true] {
+        let mut record = above.record();
+        record
+            .directories
+            .retain(|directory| (directory.kind == HierarchyKind::Unified) == unified);
+        let above = Cgroup::open(&record);
+        if let Err(error) = above.pause(PATIENCE) {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            println!("SKIPPED a half of a_group_below_a_frozen_one_is_refused: {error}");
+            continue;
+        }
+        let frozen = inner.frozen_above().unwrap().unwrap();
+        assert!(frozen.ends_with(&scratch.name[1..]), "{frozen:?}");
+        refused(
+            &scratch.paths("/a/x/y"),
+            &format!("the cgroup {} above it is", frozen.display()),
+        );
+        assert!(
+            scratch.dirs().iter().all(|path| !path.join("a/x").exists()),
+            "left behind"
+        );
+        // Itself frozen is another matter.
+        assert_eq!(above.frozen_above().unwrap(), None);
+        above.resume().unwrap();
+        assert_eq!(inner.frozen_above().unwrap(), None);
+        Cgroup::refuse_used(&scratch.paths("/a/x"), &[]).unwrap();
+    }
+}
+
+#[test]
 fn limits_arrive_in_the_files() {
     let Some(scratch) = Scratch::new("limits_arrive_in_the_files") else {
         return;

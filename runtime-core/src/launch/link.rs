@@ -1,18 +1,21 @@
-//! The parent's end of the report socket: frames in, commands out, descriptors beside both.
+//! The parent's end of the report socket: frames in, commands out, descriptors beside both; and the other unix sockets of a
+//! launch, to be started by and to hand a terminal over.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use runtime_core_program::{Command, FRAME_LEN, Frame, FrameKind};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lower::above_standard;
+use crate::record::START_SOCKET;
 
 /// A frame and what came with it.
 #[derive(Debug)]
@@ -134,4 +137,27 @@ pub(crate) fn send(socket: &impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>)
         )
     })
     .map(drop)
+}
+
+/// Sends a descriptor to the listener of a unix socket.
+pub(crate) fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+    let stream = std::os::unix::net::UnixStream::connect(socket)
+        .map_err(|error| Error::os(format!("connect({socket:?})"), error))?;
+    send(&stream, name, Some(fd)).map_err(|errno| Error::os(format!("sendmsg({socket:?})"), errno))
+}
+
+/// A socket named `start.sock` that listens, in the directory behind `short`.
+pub(crate) fn listener(short: &Path) -> Result<OwnedFd> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| Error::os("socket(AF_UNIX, SOCK_SEQPACKET)", errno))?;
+    let address = SocketAddrUnix::new(short).map_err(|errno| Error::os(format!("bind({short:?})"), errno))?;
+    let os = |call: &str, errno: Errno| Error::os(format!("{call}({START_SOCKET:?})"), errno);
+    rustix::net::bind(&socket, &address).map_err(|errno| os("bind", errno))?;
+    rustix::net::listen(&socket, 8).map_err(|errno| os("listen", errno))?;
+    Ok(socket)
 }

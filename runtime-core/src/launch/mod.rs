@@ -6,6 +6,7 @@
 mod affinity;
 mod agent;
 mod cgroup;
+mod follow;
 mod hook;
 mod image;
 mod lend;
@@ -21,13 +22,12 @@ mod words;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use runtime_core_program::FrameKind;
-use rustix::io::Errno;
-
 pub(crate) use agent::hand_over;
+use follow::awaited;
+pub(crate) use follow::{await_exec, follow_exec};
 pub(crate) use hook::{HookRun, run_hook};
 pub(crate) use lend::mapped_userns;
-pub(crate) use link::{Link, Report, send};
+pub(crate) use link::{Link, Report, listener, send, send_to};
 pub(crate) use spawning::{spawn_init, start_program};
 pub(crate) use watch::Watch;
 pub(crate) use words::failure;
@@ -37,10 +37,9 @@ use crate::cgroup::systemd::ScopePlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::hooks::Picture;
 use crate::lower::Descriptors;
-use crate::plan::{Action, FdName, Line, ParentStep, Plan, Step};
-use crate::record::{ProcessIdentity, START_SOCKET};
+use crate::plan::{Action, FdName, Line, ParentStep, Plan};
+use crate::record::ProcessIdentity;
 use crate::resctrl::RdtRecord;
-use crate::seccomp::Agent;
 use crate::state::Status;
 use crate::trace::{Span, Trace};
 
@@ -297,81 +296,6 @@ impl<'a> Launch<'a> {
         span
     }
 
-    /// Waits where the step makes init report.
-    fn follow(&mut self, step: &Step, line: &Line, host: &mut dyn Host) -> Result<()> {
-        let Some(kind) = awaited(step) else {
-            return Ok(());
-        };
-        let report = match self.link()?.expect(kind)? {
-            Ok(report) => report,
-            Err(failed) => return Err(self.failed(failed)),
-        };
-        let missing = || {
-            Error::new(
-                ErrorKind::Internal,
-                format!("init sent no descriptor with {kind:?}"),
-            )
-            .with_step(line.to_string())
-        };
-        match kind {
-            FrameKind::Wanted => self.root = report.fd,
-            FrameKind::Descriptor => self.master = Some(report.fd.ok_or_else(missing)?),
-            FrameKind::Sibling => {
-                let init = self.init.as_mut().ok_or_else(no_init)?;
-                crate::sys::wait::reap(&init.pidfd);
-                init.pidfd = report.fd.ok_or_else(missing)?;
-                init.pid = i32::try_from(report.frame.value)
-                    .map_err(|_| Error::new(ErrorKind::Internal, "init sent a pid out of range"))?;
-                if let Some(watch) = &self.watch {
-                    watch.pid.set(init.pid);
-                }
-                let identity = ProcessIdentity::of(init.pid)?;
-                host.save(Status::Creating, Some(identity))?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The end of the walk: the program runs, or a step after the last handshake failed.
-    pub(crate) fn started(&self) -> Result<()> {
-        let line = |number| self.plan.line(number).cloned();
-        follow_exec(line, self.link()?, self.starting, unexpected)
-            .map_err(|error| self.killed_by_memory(error))?;
-        if let Some(watch) = &self.watch {
-            watch.executed();
-        }
-        Ok(())
-    }
-
-    /// A filter that is loaded directly before exec is announced by it: nothing else may come in between.
-    fn pass_listener(&mut self, agent: &Agent, host: &dyn Host) -> Result<()> {
-        let listener = loop {
-            match self.link()?.receive()? {
-                Some(report) if report.frame.kind == FrameKind::Starting => self.starting = true,
-                Some(Report { frame, fd: Some(fd) }) if frame.kind == FrameKind::Descriptor => break fd,
-                Some(report) if report.frame.kind == FrameKind::Failed => {
-                    return Err(self.failed(Some(report)));
-                }
-                Some(Report { frame, .. }) => {
-                    let message = format!("init said {:?} where a listener was due", frame.kind);
-                    return Err(Error::new(ErrorKind::Internal, message));
-                }
-                None => return Err(self.failed(None)),
-            }
-        };
-        let pid = self.pid()?;
-        hand_over(agent, listener, pid, &host.agent_state(pid))
-    }
-
-    fn failed(&self, report: Option<Report>) -> Error {
-        let error = match report {
-            Some(report) => failure(self.plan.line(report.frame.line), report),
-            None => Error::new(ErrorKind::System, "init ended without a word"),
-        };
-        self.killed_by_memory(error)
-    }
-
     fn link(&self) -> Result<&Link> {
         self.init.as_ref().map(|init| &init.link).ok_or_else(no_init)
     }
@@ -425,62 +349,6 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// What init reports of a step, where it does.
-fn awaited(step: &Step) -> Option<FrameKind> {
-    match step {
-        Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => Some(FrameKind::Reached),
-        Step::Borrow {} | Step::Extend {} => Some(FrameKind::Wanted),
-        Step::Console { .. } => Some(FrameKind::Descriptor),
-        Step::Fork {} => Some(FrameKind::Sibling),
-        _ => None,
-    }
-}
-
-/// Reads init's last words: the program runs when the end of file follows the announcement of exec. `line` gives a line
-/// of the schedule.
-pub(crate) fn await_exec(line: impl Fn(u32) -> Option<Line>, link: &Link) -> Result<()> {
-    follow_exec(line, link, false, unexpected)
-}
-
-fn unexpected(_: OwnedFd) -> Result<()> {
-    let message = "init sent a listener that nobody waits for";
-    Err(Error::new(ErrorKind::Internal, message))
-}
-
-/// The same where the announcement may have been read before, and a filter may have a listener.
-pub(crate) fn follow_exec(
-    line: impl Fn(u32) -> Option<Line>,
-    link: &Link,
-    mut starting: bool,
-    mut listener: impl FnMut(OwnedFd) -> Result<()>,
-) -> Result<()> {
-    loop {
-        match link.receive()? {
-            None if starting => return Ok(()),
-            None => {
-                let message = "init ended before the program was executed";
-                return Err(Error::new(ErrorKind::System, message));
-            }
-            Some(Report { frame, fd: Some(fd) }) if frame.kind == FrameKind::Descriptor => listener(fd)?,
-            Some(report) if report.frame.kind == FrameKind::Starting => starting = true,
-            Some(report) if report.frame.kind == FrameKind::Failed => {
-                return Err(failure(line(report.frame.line).as_ref(), report));
-            }
-            Some(Report { frame, .. }) => {
-                let message = format!("init said {:?} where its end was due", frame.kind);
-                return Err(Error::new(ErrorKind::Internal, message));
-            }
-        }
-    }
-}
-
-/// Sends a descriptor to the listener of a unix socket.
-pub(crate) fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
-    let stream = std::os::unix::net::UnixStream::connect(socket)
-        .map_err(|error| Error::os(format!("connect({socket:?})"), error))?;
-    send(&stream, name, Some(fd)).map_err(|errno| Error::os(format!("sendmsg({socket:?})"), errno))
-}
-
 /// The bare number, under a temporary name first: who sees the file sees all of it.
 pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().ok_or_else(|| {
@@ -496,23 +364,6 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         .map_err(|error| Error::os(format!("write({temporary:?})"), error))?;
     std::fs::rename(&temporary, path)
         .map_err(|error| Error::os(format!("rename({temporary:?}, {path:?})"), error))
-}
-
-/// A socket named `start.sock` that listens, in the directory behind `short`.
-pub(crate) fn listener(short: &Path) -> Result<OwnedFd> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(|errno| Error::os("socket(AF_UNIX, SOCK_SEQPACKET)", errno))?;
-    let address = SocketAddrUnix::new(short).map_err(|errno| Error::os(format!("bind({short:?})"), errno))?;
-    let os = |call: &str, errno: Errno| Error::os(format!("{call}({START_SOCKET:?})"), errno);
-    rustix::net::bind(&socket, &address).map_err(|errno| os("bind", errno))?;
-    rustix::net::listen(&socket, 8).map_err(|errno| os("listen", errno))?;
-    Ok(socket)
 }
 
 /// The namespaces were opened by this number: they are the container's if the number still is.

@@ -141,6 +141,18 @@ fn remove_when_empty(path: &Path, deadline: Instant) {
     }
 }
 
+/// What keeps a killed process from its end: in version 1 a frozen one does not even die, and what is frozen from above is
+/// not this container's to thaw.
+fn frozen_or(error: Error, cgroup: Option<&Cgroup>) -> Error {
+    match cgroup.and_then(|cgroup| cgroup.frozen_above().ok().flatten()) {
+        Some(above) => error.with_hint(format!(
+            "its cgroup is frozen from above, by {}: thaw that, and it ends",
+            above.display()
+        )),
+        None => error,
+    }
+}
+
 fn end_processes(record: &Record, cgroup: Option<&Cgroup>) -> Result<()> {
     let init = match &record.init {
         Some(init) => init.open()?,
@@ -167,7 +179,7 @@ fn end_processes(record: &Record, cgroup: Option<&Cgroup>) -> Result<()> {
         }
     }
     match (init, &record.init) {
-        (Some(init), _) => super::kill::end(&init),
+        (Some(init), _) => super::kill::end(&init).map_err(|error| frozen_or(error, cgroup)),
         // Of a caller that never waited for its container: nobody can ask for it any more.
         (None, Some(identity)) => {
             if let Some(ended) = identity.open_ended()? {

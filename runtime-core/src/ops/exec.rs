@@ -23,6 +23,9 @@ use crate::request::{ExecRequest, SubCgroup};
 use crate::state::{Exit, Status};
 
 /// A program that exec started. Dropping it does not end the program.
+///
+/// It is a child of this process, which has to wait for it: until then the kernel keeps what is left of it, and in a pid
+/// namespace the container's init cannot end before (a delete by force helps itself).
 #[derive(Debug)]
 pub struct Executed {
     pid: i32,
@@ -104,7 +107,7 @@ impl Container {
 
     fn enter(&self, mut request: ExecRequest) -> Result<Executed> {
         let wrong_state = |message: &str| Err(Error::new(ErrorKind::WrongState, message));
-        let status = self.status()?;
+        let (status, above) = self.status_and_frozen_above()?;
         match status {
             Status::Stopped => return wrong_state("cannot exec in a stopped container"),
             Status::Creating => return wrong_state("cannot exec in a container that is being created"),
@@ -112,6 +115,13 @@ impl Container {
                 return wrong_state("cannot exec in a paused container (use --ignore-paused to override)");
             }
             Status::Paused | Status::Running | Status::Created => {}
+        }
+        if let Some(above) = above.filter(|_| !request.ignore_paused) {
+            let message = format!(
+                "cannot exec in a container whose cgroup is frozen from above, by {} (use --ignore-paused to override)",
+                above.display()
+            );
+            return wrong_state(&message);
         }
         let init = self
             .record

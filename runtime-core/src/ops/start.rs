@@ -23,12 +23,20 @@ impl Container {
     pub fn start(&mut self) -> Result<()> {
         let _lock = self.trace.time("wait for the lock", || self.dir.lock())?;
         self.refresh()?;
-        match self.status()? {
+        let (status, above) = self.status_and_frozen_above()?;
+        match status {
             Status::Created => {}
             Status::Stopped => return Err(wrong_state("cannot start a container that has stopped")),
             Status::Creating => return Err(wrong_state("cannot start a container that is being created")),
             Status::Running => return Err(wrong_state("cannot start an already running container")),
             Status::Paused => return Err(wrong_state("cannot start a container in the paused state")),
+        }
+        if let Some(above) = above {
+            let message = format!(
+                "cannot start a container whose cgroup is frozen from above, by {}",
+                above.display()
+            );
+            return Err(wrong_state(&message));
         }
         if !self.record.start.iter().any(StartLine::is_exec) {
             return Err(Error::spec("process", NO_PROCESS));

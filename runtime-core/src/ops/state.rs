@@ -1,8 +1,11 @@
 //! The state of a container: its record and the life of (pid, start time), never the pid alone.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::Container;
+use crate::cgroup::Cgroup;
 use crate::error::Result;
 use crate::record::Record;
 use crate::state::{State, Status};
@@ -37,6 +40,11 @@ impl Container {
     /// # Errors
     /// As [`Container::state`].
     pub fn status(&self) -> Result<Status> {
+        self.look().map(|(status, _)| status)
+    }
+
+    /// The status, and the cgroup that was looked at for it, which a second question need not open again.
+    fn look(&self) -> Result<(Status, Option<Cgroup>)> {
         let _span = self.trace.span("look at the processes");
         let record = &self.record;
         let alive = match &record.init {
@@ -44,23 +52,36 @@ impl Container {
             None => false,
         };
         match record.status {
-            Status::Creating if record.creator.is_alive()? => Ok(Status::Creating),
-            _ if !alive => Ok(Status::Stopped),
+            Status::Creating if record.creator.is_alive()? => Ok((Status::Creating, None)),
+            _ if !alive => Ok((Status::Stopped, None)),
             // Its creator died before it was ready: nobody can ever start it.
-            Status::Creating => Ok(Status::Stopped),
+            Status::Creating => Ok((Status::Stopped, None)),
             // A created container can be frozen like a running one, and must be seen to be for resume.
             Status::Created | Status::Running | Status::Paused | Status::Stopped => {
-                let frozen = match self.cgroup() {
+                let cgroup = self.cgroup();
+                let frozen = match &cgroup {
                     Some(cgroup) => cgroup.is_frozen()?,
                     None => false,
                 };
-                Ok(match record.status {
+                let status = match record.status {
                     _ if frozen => Status::Paused,
                     Status::Created => Status::Created,
                     _ => Status::Running,
-                })
+                };
+                Ok((status, cgroup))
             }
         }
+    }
+
+    /// The status, for what waits for a process of the container to run: with the cgroup above the container's, if any,
+    /// that is frozen and lets none run. The specification and runc know no word for that; it is not paused itself.
+    pub(super) fn status_and_frozen_above(&self) -> Result<(Status, Option<PathBuf>)> {
+        let (status, cgroup) = self.look()?;
+        let above = match cgroup {
+            Some(cgroup) if status != Status::Paused => cgroup.frozen_above()?,
+            _ => None,
+        };
+        Ok((status, above))
     }
 }
 

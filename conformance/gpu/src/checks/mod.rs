@@ -3,6 +3,7 @@
 mod cost;
 mod driver;
 mod files;
+mod hooks;
 mod life;
 mod requests;
 mod rules;
@@ -35,6 +36,7 @@ pub(crate) const CHECKS: &[(&str, &str, Check)] = &[
     ("N-02", "every way to ask gives the nodes of the table", requests::table),
     ("N-03", "programs find the driver's libraries in every kind of image", driver::loader),
     ("N-05", "every file of the driver is read-only, nosuid, nodev; none is a directory of its root", driver::mounts),
+    ("N-08", "the runtime leaves the image as the toolkit's own hooks do", hooks::same_tree),
     ("N-10", "conflicts, priority and broken files are as in CDI", requests::registry),
     ("N-12", "the image's environment reaches no hook", requests::hook_environment),
     ("N-13", "an old image gets GPUs only where the environment is heard", requests::old_image),

@@ -38,6 +38,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const SERVICE: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+/// What says which devices a unit allows.
+const DEVICE_PROPERTIES: [&str; 2] = ["DevicePolicy", "DeviceAllow"];
 const JOB_SIGNAL: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
      interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
@@ -186,7 +188,8 @@ impl Manager {
             Err(error) if is_closed(&error) => self.await_process(&plan.scope.unit, pid, error),
             other => other,
         };
-        awaited.inspect_err(|_| {
+        let kept = awaited.and_then(|()| self.check_devices(&plan.scope.unit, &plan.properties));
+        kept.inspect_err(|_| {
             self.deadline = Instant::now() + Duration::from_secs(5);
             let _ = self.on_unit("StopUnit", &plan.scope.unit);
             let _ = self.on_unit("ResetFailedUnit", &plan.scope.unit);
@@ -221,6 +224,24 @@ impl Manager {
         self.call(call)
             .map(drop)
             .map_err(|failure| failure.into_error(&format!("unable to set properties of {:?}", scope.unit)))
+    }
+
+    /// Reads back which devices a unit allows, where that was among what it was told. systemd leaves out what it cannot
+    /// resolve with a line in its own log only, and the container would lose that device at the next daemon-reload.
+    fn check_devices(&mut self, unit: &str, told: &[Property]) -> Result<()> {
+        let [policy, allow] = DEVICE_PROPERTIES.map(|name| told.iter().find(|each| each.name == name));
+        let (Some(policy), Some(allow)) = (policy, allow) else {
+            return Ok(());
+        };
+        let kept = self.device_list(unit)?;
+        match kept.difference(&[policy.clone(), allow.clone()]) {
+            None => Ok(()),
+            Some(difference) => Err(Error::new(
+                ErrorKind::System,
+                format!("systemd did not keep the device rules of {unit:?}: {difference}"),
+            )
+            .with_field(&allow.origin)),
+        }
     }
 
     /// Ends a scope and makes systemd forget it; one that is gone is fine. Its processes have been killed before.
@@ -298,14 +319,13 @@ impl Manager {
             return Err(odd_answer("GetUnit", "no path"));
         };
         let mut values = Vec::new();
-        for name in ["DevicePolicy", "DeviceAllow"] {
+        for name in DEVICE_PROPERTIES {
             let call = Message::call(SERVICE, &path, "org.freedesktop.DBus.Properties", "Get").with(vec![
                 Value::text("org.freedesktop.systemd1.Scope"),
                 Value::text(name),
             ]);
             let reply = self
-                .connection
-                .call(call, self.deadline)
+                .call(call)
                 .map_err(|failure| failure.into_error(&format!("Get({name:?}) of {unit:?}")))?;
             match reply.body.into_iter().next() {
                 Some(Value::Variant(value)) => values.push(*value),

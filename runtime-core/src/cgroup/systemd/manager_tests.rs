@@ -186,6 +186,54 @@ fn a_scope_is_started_and_stopped() {
     );
 }
 
+/// A service that starts scopes and tells `kept` as what it allows of devices.
+fn keeps_devices(kept: &'static [(&str, &str)]) -> Service {
+    Service::new(move |call| match call.member.as_str() {
+        "StartTransientUnit" | "StopUnit" => job(call, "done"),
+        "GetUnit" => vec![reply(call, vec![Value::Path("/unit/x".into())])],
+        "Get" => {
+            let value = match &call.body[1] {
+                Value::Text(name) if name == "DevicePolicy" => Value::text("strict"),
+                _ => device_allow(kept),
+            };
+            vec![reply(call, vec![Value::Variant(Box::new(value))])]
+        }
+        _ => vec![reply(call, vec![])],
+    })
+}
+
+fn device_allow(list: &[(&str, &str)]) -> Value {
+    let entry = |(path, access): &(&str, &str)| Value::Struct(vec![Value::text(*path), Value::text(*access)]);
+    Value::Array("(ss)".to_owned(), list.iter().map(entry).collect())
+}
+
+#[test]
+fn devices_are_read_back_and_a_shorter_list_is_an_error() {
+    const WHOLE: &[(&str, &str)] = &[("/dev/char/1:3", "rw"), ("/dev/char/195:0", "rw")];
+    let mut plan = plan();
+    plan.properties = vec![
+        Property::new("DevicePolicy", Value::text("strict"), "linux.resources.devices"),
+        Property::new("DeviceAllow", device_allow(WHOLE), "linux.resources.devices"),
+    ];
+    let service = keeps_devices(WHOLE);
+    service.manager(LONG).unwrap().start(&plan, 42).unwrap();
+    let calls = service.calls();
+    let names: Vec<&str> = calls.iter().filter_map(|call| call.split('(').next()).collect();
+    assert_eq!(names, ["StartTransientUnit", "GetUnit", "Get", "Get"]);
+
+    let service = keeps_devices(&WHOLE[..1]);
+    let error = service.manager(LONG).unwrap().start(&plan, 42).unwrap_err();
+    let words = "systemd did not keep the device rules of \"x.scope\": \
+                 DeviceAllow has nothing for /dev/char/195:0, and should have rw";
+    assert!(error.to_string().contains(words), "{error}");
+    assert_eq!(error.field(), Some("linux.resources.devices"));
+    let calls = service.calls();
+    assert!(
+        calls[4].starts_with("StopUnit") && calls[5].starts_with("ResetFailedUnit"),
+        "{calls:?}"
+    );
+}
+
 #[test]
 fn facts_are_asked() {
     let service = Service::new(|call| {
