@@ -33,10 +33,10 @@ run() { c run "${HOW[@]}" "$@"; } # [OPTIONS] IMAGE ID PROGRAM...
 # What a short program says. ctr closes its ends of the pipes when it deletes the task, read to the end or not; what
 # containerd's own shim has not copied by then is lost, on a loaded machine and with every runtime. This project's shim has
 # copied it: no second try.
-said() { # [OPTIONS] IMAGE ID PROGRAM...
+said() { # run|c COMMAND...
     local words
     for _ in 1 2 3 4; do
-        words=$(run "$@")
+        words=$("$@")
         [ -z "$words" ] && [ "$ENGINE" = containerd-runc ] || break
     done
     printf '%s\n' "$words"
@@ -62,7 +62,7 @@ shims() { ps -eo pid,args | grep -E "^ *[0-9]+ [^ ]*containerd-shim-[^ ]* .*-nam
 no_shims() { [ -z "$(shims)" ]; }
 calls() { grep -cE "(^| )$1( |\$)" $W/calls; }
 
-case_run_output() { eq "$(said --rm $IMAGE a echo hello)" hello; }
+case_run_output() { eq "$(said run --rm $IMAGE a echo hello)" hello; }
 case_who_runs_it() {
     hold a
     has "$(tr '\0' ' ' <"/proc/$(shim_of a)/cmdline")" "$SHIM"
@@ -79,16 +79,17 @@ case_log_file() {
     run -d --log-uri "file:///run/c/log" $IMAGE a sh -c 'echo out; echo err >&2; sleep 1000' || fail "it does not start"
     until_ok 5 sh -c 'grep -q out /run/c/log && grep -q err /run/c/log' || fail "the log says: $(cat /run/c/log)"
 }
-case_exec_output() { hold a; eq "$(c task exec --exec-id x a echo in)" in; }
+case_exec_output() { hold a; eq "$(said c task exec --exec-id x a echo in)" in; }
 case_exec_code() { hold a; c task exec --exec-id x a sh -c 'exit 9'; eq $? 9 "exit code"; }
-case_exec_nothing() { hold a; ! c task exec --exec-id x a /no/such || fail "it runs"; eq "$(c task exec --exec-id y a echo on)" on; }
+case_exec_nothing() { hold a; ! c task exec --exec-id x a /no/such || fail "it runs"; eq "$(said c task exec --exec-id y a echo on)" on; }
 case_exec_terminal() { hold a; has "$(on_terminal "ctr task exec -t --exec-id x a sh -c 'test -t 0 && echo isatty'")" isatty; }
-case_exec_user() { hold a; eq "$(c task exec --user 33:100 --cwd /etc --exec-id x a sh -c 'echo $(id -u):$(id -g) $PWD')" "33:100 /etc"; }
+case_exec_user() { hold a; eq "$(said c task exec --user 33:100 --cwd /etc --exec-id x a sh -c 'echo $(id -u):$(id -g) $PWD')" "33:100 /etc"; }
 case_exec_parallel() {
     hold a
-    local i all=
+    local i all='' and='' # see said
+    [ "$ENGINE" = containerd ] || and='; sleep 1'
     for i in 1 2 3 4 5 6 7 8; do
-        c task exec --exec-id x$i a echo $i >$W/x.$i 2>&1 &
+        c task exec --exec-id x$i a sh -c "echo $i$and" >$W/x.$i 2>&1 &
         all+=" $!"
     done
     wait $all
@@ -96,7 +97,7 @@ case_exec_parallel() {
 }
 case_exec_many() { # after each is gone the shim has as many descriptors and threads as before
     rm -f $W/bad
-    hold a
+    run -d $IMAGE a sleep 1000000 || fail "cannot start a container that sleeps" # `hold` is too short for thousands
     local shim before i
     shim=$(shim_of a)
     c task exec --exec-id first a true
@@ -166,19 +167,19 @@ case_events_in_order() {
     has "$(grep -aoE '/tasks/[a-z]+' $W/events | paste -sd' ')" "/tasks/create /tasks/start /tasks/exit"
 }
 case_tall_image() { # the options of 70 layers are longer than a page
-    eq "$(said --rm docker.io/library/tall:1 a sh -c 'ls -d /layer-* | wc -l; cat /layer-68' | paste -sd' ')" "69 68"
+    eq "$(said run --rm docker.io/library/tall:1 a sh -c 'ls -d /layer-* | wc -l; cat /layer-68' | paste -sd' ')" "69 68"
 }
 case_userns() {
     c run --help | grep -q uidmap || skip "ctr has no --uidmap"
-    eq "$(said --rm --uidmap 0:200000:5000 --gidmap 0:200000:5000 $IMAGE a sh -c 'cat /proc/self/uid_map; stat -c %u /etc/passwd' | awk '{ $1 = $1 } 1' | paste -sd' ')" "0 200000 5000 0"
+    eq "$(said run --rm --uidmap 0:200000:5000 --gidmap 0:200000:5000 $IMAGE a sh -c 'cat /proc/self/uid_map; stat -c %u /etc/passwd' | awk '{ $1 = $1 } 1' | paste -sd' ')" "0 200000 5000 0"
 }
-case_mount() { mkdir -p $W/v; echo d >$W/v/f; eq "$(said --rm --mount type=bind,src=$W/v,dst=/m,options=rbind:ro $IMAGE a sh -c 'cat /m/f; touch /m/g || echo refused' 2>/dev/null | paste -sd' ')" "d refused"; }
-case_read_only() { eq "$(said --rm --read-only $IMAGE a sh -c 'touch /x || echo refused' 2>/dev/null)" refused; }
-case_seccomp() { eq "$(said --rm --seccomp $IMAGE a awk '$1 == "Seccomp:" { print $2 }' /proc/self/status)" 2; }
-case_capabilities() { eq "$(said --rm --cap-drop CAP_CHOWN --cap-drop CAP_MKNOD $IMAGE a awk '$1 == "CapEff:" { print $2 }' /proc/self/status)" 00000000a00425fa; }
-case_device() { eq "$(said --rm --device /dev/fuse $IMAGE a sh -c 'test -c /dev/fuse && echo node')" node; }
+case_mount() { mkdir -p $W/v; echo d >$W/v/f; eq "$(said run --rm --mount type=bind,src=$W/v,dst=/m,options=rbind:ro $IMAGE a sh -c 'cat /m/f; touch /m/g || echo refused' 2>/dev/null | paste -sd' ')" "d refused"; }
+case_read_only() { eq "$(said run --rm --read-only $IMAGE a sh -c 'touch /x || echo refused' 2>/dev/null)" refused; }
+case_seccomp() { eq "$(said run --rm --seccomp $IMAGE a awk '$1 == "Seccomp:" { print $2 }' /proc/self/status)" 2; }
+case_capabilities() { eq "$(said run --rm --cap-drop CAP_CHOWN --cap-drop CAP_MKNOD $IMAGE a awk '$1 == "CapEff:" { print $2 }' /proc/self/status)" 00000000a00425fa; }
+case_device() { eq "$(said run --rm --device /dev/fuse $IMAGE a sh -c 'test -c /dev/fuse && echo node')" node; }
 case_cgroup_path() { hold a --cgroup /trial-cgroup/a; has "$(cat "/proc/$(pid_of a)/cgroup")" ":/trial-cgroup/a"; }
-case_joined_pid_namespace() { hold a; has "$(said --rm --with-ns "pid:/proc/$(pid_of a)/ns/pid" $IMAGE b ps)" "sleep 1000"; }
+case_joined_pid_namespace() { hold a; has "$(said run --rm --with-ns "pid:/proc/$(pid_of a)/ns/pid" $IMAGE b ps)" "sleep 1000"; }
 case_fork_bomb() {
     hold a
     local pids
@@ -214,7 +215,35 @@ case_shim_killed() {
     until_ok 20 sh -c "! kill -0 $pid" || fail "the container's process lives on"
     until_ok 20 sh -c "! ctr task ls -q | grep -qx a" || fail "containerd still has the task"
     c container rm a
-    eq "$(said --rm $IMAGE a echo again)" again
+    eq "$(said run --rm $IMAGE a echo again)" again
+}
+case_killed_at_random() { # the shim or containerd, at any moment of a container's life; what is left of it can be removed
+    local i life pid
+    for ((i = 0; i < ${KILLS:-6}; i++)); do
+        (
+            run -d $IMAGE "k$i" sleep 1000
+            c task exec --exec-id x "k$i" true
+            c task kill -s SIGKILL "k$i"
+            c task rm "k$i"
+        ) >/dev/null 2>&1 &
+        life=$!
+        sleep "$((RANDOM % 2)).$((RANDOM % 10))"
+        if ((i % 2)); then
+            pid=$(shims | awk '{ print $1; exit }')
+            [ -z "$pid" ] || kill -KILL "$pid"
+        else
+            kill -KILL "$(cat /run/c/pid)"
+            containerd_up || fail "containerd does not come back in round $i"
+        fi
+        wait $life
+        until_ok 20 removed "k$i" || fail "round $i: containers $(c container ls -q | paste -sd' '), tasks $(c task ls -q | paste -sd' '), shims $(shims)"
+    done
+}
+removed() {
+    c task kill -s SIGKILL "$1"
+    c task rm -f "$1"
+    c container rm "$1"
+    [ -z "$(c container ls -q)$(c task ls -q)$(shims)" ]
 }
 case_checkpoint() { # into an image, and another container from it
     run -d $IMAGE a sh -c "$REMEMBERS"

@@ -15,7 +15,9 @@ mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-mount --bind "$here" "$root/opt/engines"
+
+# A copy, so that who works on the scripts changes no trial that runs.
+cp "$here"/*.sh "$root/opt/engines"
 
 # Programs are copied: a name that is bound could not be a link's target below another name.
 cp -L "$runtime" "$root/opt/trial/oci-runtime"

@@ -3,6 +3,7 @@
 # ENGINES  words: docker docker-shim podman podman-rootless buildah buildkit containerd containerd-runc cri cri-runc crio
 # ONLY     a regular expression that names of cases have to match
 # EXECS    how many programs are executed one after another in one container (containerd)
+# KILLS    how many times a shim or containerd is killed at any moment (containerd)
 # The results go to /opt/results, a line of JSON for each case (id, verdict, evidence); see lib.sh.
 # shellcheck shell=bash
 . /opt/engines/lib.sh

@@ -82,7 +82,11 @@ case_conmon_killed() {
     local pid
     pid=$(pid_of c1)
     kill -KILL "$(cat $VOLATILE/containers/storage/overlay-containers/"$(inspect '{{.Id}}' c1)"/userdata/conmon.pid)"
-    e rm -f -t 0 c1 >/dev/null || fail "it cannot be removed"
+    if ! e rm -f -t 0 c1 >/dev/null; then
+        grep -q 'conmon exited prematurely' $W/err && e rm -f -t 0 c1 >/dev/null && ! kill -0 "$pid" 2>/dev/null &&
+            skip "podman 5.4 removes it only when asked twice, whatever the runtime: $(head -1 $W/err)"
+        fail "it cannot be removed"
+    fi
     until_ok 5 sh -c "! kill -0 $pid" || fail "the container's process lives on"
 }
 case_checkpoint() {

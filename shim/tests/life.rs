@@ -373,6 +373,47 @@ fn what_a_killed_shim_leaves_is_cleaned_up() {
     place.delete("k1");
 }
 
+/// A containerd that dies while it waits for a container comes back, finds no task, and wants no shim.
+#[test]
+fn what_nobody_waits_for_any_more_is_removed_and_its_shim_ends() {
+    if !ready("what_nobody_waits_for_any_more_is_removed_and_its_shim_ends") {
+        return;
+    }
+    let place = Place::new();
+    let (begun, go) = (place.dir.join("begun"), place.dir.join("go"));
+    let script = format!(
+        "echo >{}; until [ -e {} ]; do sleep 0.05; done",
+        begun.display(),
+        go.display()
+    );
+    place.bundle_of("o1", "sleep 100", |config| {
+        config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+    });
+    let socket = place.start("o1");
+    let mut first = Client::connect(&socket);
+    let shim = shim_pid(&mut first, "o1");
+    first.ask_to_create(&place, "o1");
+    until("the container is being made", || begun.exists());
+    drop(first);
+    let mut second = Client::connect(&socket);
+    let gone = second.call::<Empty>(
+        "Delete",
+        &DeleteRequest {
+            id: "o1".to_owned(),
+            exec_id: String::new(),
+        },
+    );
+    assert_eq!(gone.unwrap_err().code, 5);
+    shut_down(&mut second, "o1");
+    drop(second);
+    std::fs::write(&go, "").unwrap();
+    until("the shim has ended", || !alive(shim));
+    assert!(!socket.exists());
+    let records = std::fs::read_dir(place.dir.join("root/shim-test")).unwrap();
+    assert_eq!(records.count(), 0);
+    assert!(place.events.topics().is_empty());
+}
+
 #[test]
 fn one_shim_serves_a_group_and_its_socket_goes_with_the_last() {
     if !ready("one_shim_serves_a_group_and_its_socket_goes_with_the_last") {

@@ -89,13 +89,15 @@ usage: cargo xtask COMMAND
                              twice (two builds in two folders are the same); ends with `N passed, N failed, N skipped`
   engines [OPTIONS] [ENGINE...]
                              container engines of Debian drive the runtime and the shim, in a Debian tree and namespaces of
-                             their own: containerd, containerd-runc (its own shim), docker, docker-shim, podman, buildah; a
+                             their own: containerd, containerd-runc (its own shim), docker, docker-shim, podman,
+                             podman-rootless, buildah; and, where programs are given, buildkit, cri, cri-runc, crio; a
                              table per engine, then `N passed, N failed, N skipped`
     --suite SUITE            bookworm, trixie (default) or sid
     --runtime NAME|PATH      another runtime, without our shim: a name is Debian's own program (runc, crun)
     --shim PATH              the shim to try
     --only REGEX             only cases whose ENGINE/CASE matches
     --execs N                programs executed in one container of containerd (default 100)
+    --kills N                shims and containerds that are killed at any moment (default 6)
     --with PATH              a static program in place of Debian's of the same name; may be given several times
     --logs DIR               keep the daemons' logs and the results there
     --time-limit SECONDS     for all engines (default 1200 for each)

@@ -89,6 +89,11 @@ impl Server {
         self.flush(caller.connection);
     }
 
+    /// Whether whoever asked is still there to hear the answer.
+    pub(crate) fn is_there(&self, caller: Caller) -> bool {
+        self.sources.contains_key(&caller.connection)
+    }
+
     fn flush(&mut self, token: Token) {
         let Some(Source::Connection(connection)) = self.sources.get_mut(&token) else {
             return;

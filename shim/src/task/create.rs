@@ -160,7 +160,7 @@ impl Server {
             netns: String::new(),
             checkpoint: request.checkpoint.clone(),
         };
-        self.make_task(making, move |server, made| {
+        self.make_task(caller, making, move |server, made| {
             let result = made.map(|pid| {
                 server.tell_created(request, pid);
                 CreateTaskResponse { pid }.encode_to_vec()
@@ -169,9 +169,11 @@ impl Server {
         })
     }
 
-    /// Makes a task in a thread; `tell` hears of its pid or of the failure.
+    /// Makes a task in a thread; `tell` hears of its pid or of the failure. A task whose caller is gone by then is given up:
+    /// a containerd that comes back meanwhile finds no task, wants no shim, and never asks again.
     pub(super) fn make_task(
         &mut self,
+        caller: Caller,
         making: Making,
         tell: impl FnOnce(&mut Self, Result<u32, Status>) + Send + 'static,
     ) -> Outcome {
@@ -187,7 +189,13 @@ impl Server {
                 let made = making.make();
                 (making, made)
             },
-            |server, (making, made)| {
+            move |server, (making, made)| {
+                if !server.is_there(caller)
+                    && let Ok(made) = made
+                {
+                    server.give_up(making, made);
+                    return;
+                }
                 server.creating.remove(making.id.as_str());
                 let pid = made.and_then(|made| server.keep_task(making, made));
                 tell(server, pid);
@@ -198,6 +206,28 @@ impl Server {
             return Err(status);
         }
         Ok(None)
+    }
+
+    /// Removes what nobody waits for. Until it is gone it counts as being made.
+    fn give_up(&mut self, making: Making, made: Made) {
+        let id = making.id.to_string();
+        self.log
+            .warn(format!("task {id:?} is removed: who asked for it is gone"));
+        let job = move || -> Result<(), Status> {
+            made.runtime.delete(&making.id, true)?;
+            rootfs::unmount(&place::rootfs(&making.bundle))
+        };
+        let name = id.clone();
+        let begun = self.later(job, move |server, removed| {
+            server.creating.remove(&name);
+            if let Err(status) = removed {
+                server.log.error(status.message);
+            }
+        });
+        if let Err(status) = begun {
+            self.creating.remove(&id);
+            self.log.error(status.message);
+        }
     }
 
     fn keep_task(&mut self, making: Making, made: Made) -> Result<u32, Status> {

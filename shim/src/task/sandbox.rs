@@ -133,7 +133,7 @@ impl Server {
             netns: request.netns_path,
             checkpoint: String::new(),
         };
-        self.make_task(making, move |server, made| {
+        self.make_task(caller, making, move |server, made| {
             server.reply(caller, made.map(|_| CreateSandboxResponse {}.encode_to_vec()));
         })
     }

@@ -189,16 +189,7 @@ impl Client {
         method: &str,
         message: &impl Message,
     ) -> Result<M, RpcStatus> {
-        self.stream += 2;
-        let request = Request {
-            service: self.service.to_owned(),
-            method: method.to_owned(),
-            payload: message.encode_to_vec(),
-            timeout_nano: 0,
-        };
-        let mut bytes = Vec::new();
-        Frame::put(&mut bytes, self.stream, FrameKind::Request, &request).unwrap();
-        self.socket.write_all(&bytes).unwrap();
+        self.ask(method, message);
         let frame = receive(&mut self.socket).unwrap_or_else(|| panic!("{method}: the shim hung up"));
         assert_eq!(
             (frame.kind, frame.stream),
@@ -212,16 +203,29 @@ impl Client {
         }
     }
 
+    /// A call whose answer is not waited for.
+    fn ask(&mut self, method: &str, message: &impl Message) {
+        self.stream += 2;
+        let request = Request {
+            service: self.service.to_owned(),
+            method: method.to_owned(),
+            payload: message.encode_to_vec(),
+            timeout_nano: 0,
+        };
+        let mut bytes = Vec::new();
+        Frame::put(&mut bytes, self.stream, FrameKind::Request, &request).unwrap();
+        self.socket.write_all(&bytes).unwrap();
+    }
+
     /// Creates a task with this output.
     pub(crate) fn create(&mut self, place: &Place, id: &str, stdout: &str) -> u32 {
-        let request = CreateTaskRequest {
-            id: id.to_owned(),
-            bundle: place.dir.join(id).display().to_string(),
-            stdout: stdout.to_owned(),
-            options: Some(Any::of(OPTIONS, &place.options())),
-            ..CreateTaskRequest::default()
-        };
+        let request = create_request(place, id, stdout);
         self.call::<CreateTaskResponse>("Create", &request).unwrap().pid
+    }
+
+    /// Asks for a task without waiting for it.
+    pub(crate) fn ask_to_create(&mut self, place: &Place, id: &str) {
+        self.ask("Create", &create_request(place, id, ""));
     }
 
     pub(crate) fn start(&mut self, id: &str) {
@@ -246,6 +250,16 @@ impl Client {
             exec_id: String::new(),
         };
         self.call::<Empty>("Delete", &request).unwrap();
+    }
+}
+
+fn create_request(place: &Place, id: &str, stdout: &str) -> CreateTaskRequest {
+    CreateTaskRequest {
+        id: id.to_owned(),
+        bundle: place.dir.join(id).display().to_string(),
+        stdout: stdout.to_owned(),
+        options: Some(Any::of(OPTIONS, &place.options())),
+        ..CreateTaskRequest::default()
     }
 }
 

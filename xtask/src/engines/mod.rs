@@ -134,7 +134,8 @@ fn enter(
         .arg(shim)
         .env("ENGINES", options.engines.join(" "))
         .env("ONLY", &options.only)
-        .env("EXECS", options.execs.to_string());
+        .env("EXECS", options.execs.to_string())
+        .env("KILLS", options.kills.to_string());
     steps::must(&mut command)
 }
 

@@ -23,6 +23,8 @@ const ENGINES: [&str; 11] = [
 const LIMIT: u64 = 1200;
 /// Programs that are executed one after another in one container.
 const EXECS: u32 = 100;
+/// Shims and daemons that are killed at any moment, one after another.
+const KILLS: u32 = 6;
 
 /// Whose packages are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,7 @@ pub(super) struct Options {
     /// A regular expression for `ENGINE/CASE`; empty for all.
     pub(super) only: String,
     pub(super) execs: u32,
+    pub(super) kills: u32,
     /// Seconds for all.
     pub(super) limit: u64,
     /// Programs in place of Debian's.
@@ -84,6 +87,7 @@ impl Options {
             shim: Program::Own,
             only: String::new(),
             execs: EXECS,
+            kills: KILLS,
             limit: 0,
             with: Vec::new(),
             logs: None,
@@ -108,6 +112,7 @@ impl Options {
                 "--shim" => shim = Some(Program::At(value()?.into())),
                 "--only" => value()?.clone_into(&mut options.only),
                 "--execs" => options.execs = number(value()?)?,
+                "--kills" => options.kills = number(value()?)?,
                 "--time-limit" => options.limit = number(value()?)?.into(),
                 "--with" => options.with.push(value()?.into()),
                 "--logs" => options.logs = Some(value()?.into()),
@@ -180,6 +185,7 @@ mod tests {
             &["rkt"][..],
             &["--suite", "sarge"],
             &["--execs", "0"],
+            &["--kills", "many"],
             &["--runtime"],
         ] {
             assert!(Options::parse(words).is_err(), "{words:?}");
