@@ -9,9 +9,9 @@ echo "$hierarchies" | while read -r type place options; do
         mount -t cgroup2 cgroup2 "$new"
         # A group with processes cannot give controllers to its children.
         if [ -n "$(cat "$new/cgroup.controllers")" ]; then
-            mkdir "$new/trial"
+            mkdir "$new/daemons" # no name that an engine takes
             for pid in $(cat "$new/cgroup.procs"); do
-                echo "$pid" >"$new/trial/cgroup.procs" || true # it has ended meanwhile
+                echo "$pid" >"$new/daemons/cgroup.procs" || true # it has ended meanwhile
             done
             sed 's/\([^ ]*\)/+\1/g' "$new/cgroup.controllers" >"$new/cgroup.subtree_control"
         fi

@@ -15,7 +15,7 @@ else
     STATE=/run/containerd/runc/$NS
 fi
 containerd_up() {
-    containerd --address $CONTAINERD_ADDRESS --root /var/lib/containerd/trial --state /run/c/state --config /run/c/config.toml >>/opt/containerd.log 2>&1 &
+    containerd --address $CONTAINERD_ADDRESS --root "/var/lib/containerd/$ENGINE" --state /run/c/state --config /run/c/config.toml >>/opt/containerd.log 2>&1 &
     echo $! >/run/c/pid
     disown
     until_ok 60 ctr version
@@ -30,6 +30,17 @@ ctr image import $W/tall.tar >/dev/null || { verdict failed "$ENGINE/load" "$(ta
 
 c() { timeout -s KILL "${LIMIT:-60}" ctr "$@"; }
 run() { c run "${HOW[@]}" "$@"; } # [OPTIONS] IMAGE ID PROGRAM...
+# What a short program says. ctr closes its ends of the pipes when it deletes the task, read to the end or not; what
+# containerd's own shim has not copied by then is lost, on a loaded machine and with every runtime. This project's shim has
+# copied it: no second try.
+said() { # [OPTIONS] IMAGE ID PROGRAM...
+    local words
+    for _ in 1 2 3 4; do
+        words=$(run "$@")
+        [ -z "$words" ] && [ "$ENGINE" = containerd-runc ] || break
+    done
+    printf '%s\n' "$words"
+}
 hold() { run -d "${@:2}" $IMAGE "$1" sleep 1000 || fail "cannot start a container that sleeps"; }
 task() { c task ls | awk -v id="$1" -v field="$2" '$1 == id { print $field }'; }
 pid_of() { task "$1" 2; }
@@ -51,7 +62,7 @@ shims() { ps -eo pid,args | grep -E "^ *[0-9]+ [^ ]*containerd-shim-[^ ]* .*-nam
 no_shims() { [ -z "$(shims)" ]; }
 calls() { grep -cE "(^| )$1( |\$)" $W/calls; }
 
-case_run_output() { eq "$(run --rm $IMAGE a echo hello)" hello; }
+case_run_output() { eq "$(said --rm $IMAGE a echo hello)" hello; }
 case_who_runs_it() {
     hold a
     has "$(tr '\0' ' ' <"/proc/$(shim_of a)/cmdline")" "$SHIM"
@@ -84,6 +95,7 @@ case_exec_parallel() {
     eq "$(cat $W/x.? | sort | paste -sd' ')" "1 2 3 4 5 6 7 8"
 }
 case_exec_many() { # after each is gone the shim has as many descriptors and threads as before
+    rm -f $W/bad
     hold a
     local shim before i
     shim=$(shim_of a)
@@ -154,19 +166,19 @@ case_events_in_order() {
     has "$(grep -aoE '/tasks/[a-z]+' $W/events | paste -sd' ')" "/tasks/create /tasks/start /tasks/exit"
 }
 case_tall_image() { # the options of 70 layers are longer than a page
-    eq "$(run --rm docker.io/library/tall:1 a sh -c 'ls -d /layer-* | wc -l; cat /layer-68' | paste -sd' ')" "69 68"
+    eq "$(said --rm docker.io/library/tall:1 a sh -c 'ls -d /layer-* | wc -l; cat /layer-68' | paste -sd' ')" "69 68"
 }
 case_userns() {
     c run --help | grep -q uidmap || skip "ctr has no --uidmap"
-    eq "$(run --rm --uidmap 0:200000:5000 --gidmap 0:200000:5000 $IMAGE a sh -c 'cat /proc/self/uid_map; stat -c %u /etc/passwd' | awk '{ $1 = $1 } 1' | paste -sd' ')" "0 200000 5000 0"
+    eq "$(said --rm --uidmap 0:200000:5000 --gidmap 0:200000:5000 $IMAGE a sh -c 'cat /proc/self/uid_map; stat -c %u /etc/passwd' | awk '{ $1 = $1 } 1' | paste -sd' ')" "0 200000 5000 0"
 }
-case_mount() { mkdir -p $W/v; echo d >$W/v/f; eq "$(run --rm --mount type=bind,src=$W/v,dst=/m,options=rbind:ro $IMAGE a sh -c 'cat /m/f; touch /m/g || echo refused' 2>/dev/null | paste -sd' ')" "d refused"; }
-case_read_only() { eq "$(run --rm --read-only $IMAGE a sh -c 'touch /x || echo refused' 2>/dev/null)" refused; }
-case_seccomp() { eq "$(run --rm --seccomp $IMAGE a awk '$1 == "Seccomp:" { print $2 }' /proc/self/status)" 2; }
-case_capabilities() { eq "$(run --rm --cap-drop CAP_CHOWN --cap-drop CAP_MKNOD $IMAGE a awk '$1 == "CapEff:" { print $2 }' /proc/self/status)" 00000000a00425fa; }
-case_device() { eq "$(run --rm --device /dev/fuse $IMAGE a sh -c 'test -c /dev/fuse && echo node')" node; }
+case_mount() { mkdir -p $W/v; echo d >$W/v/f; eq "$(said --rm --mount type=bind,src=$W/v,dst=/m,options=rbind:ro $IMAGE a sh -c 'cat /m/f; touch /m/g || echo refused' 2>/dev/null | paste -sd' ')" "d refused"; }
+case_read_only() { eq "$(said --rm --read-only $IMAGE a sh -c 'touch /x || echo refused' 2>/dev/null)" refused; }
+case_seccomp() { eq "$(said --rm --seccomp $IMAGE a awk '$1 == "Seccomp:" { print $2 }' /proc/self/status)" 2; }
+case_capabilities() { eq "$(said --rm --cap-drop CAP_CHOWN --cap-drop CAP_MKNOD $IMAGE a awk '$1 == "CapEff:" { print $2 }' /proc/self/status)" 00000000a00425fa; }
+case_device() { eq "$(said --rm --device /dev/fuse $IMAGE a sh -c 'test -c /dev/fuse && echo node')" node; }
 case_cgroup_path() { hold a --cgroup /trial-cgroup/a; has "$(cat "/proc/$(pid_of a)/cgroup")" ":/trial-cgroup/a"; }
-case_joined_pid_namespace() { hold a; has "$(run --rm --with-ns "pid:/proc/$(pid_of a)/ns/pid" $IMAGE b ps)" "sleep 1000"; }
+case_joined_pid_namespace() { hold a; has "$(said --rm --with-ns "pid:/proc/$(pid_of a)/ns/pid" $IMAGE b ps)" "sleep 1000"; }
 case_fork_bomb() {
     hold a
     local pids
@@ -202,24 +214,26 @@ case_shim_killed() {
     until_ok 20 sh -c "! kill -0 $pid" || fail "the container's process lives on"
     until_ok 20 sh -c "! ctr task ls -q | grep -qx a" || fail "containerd still has the task"
     c container rm a
-    eq "$(run --rm $IMAGE a echo again)" again
+    eq "$(said --rm $IMAGE a echo again)" again
 }
 case_checkpoint() { # into an image, and another container from it
     run -d $IMAGE a sh -c "$REMEMBERS"
     local before
     until_ok 10 grep . "/proc/$(pid_of a)/root/n" || fail "never wrote"
     before=$(cat "/proc/$(pid_of a)/root/n")
-    c container checkpoint --rw --task --image a trial/saved:1 >/dev/null || { grep -q vdso $W/err && skip "this CRIU is too old for this kernel"; fail "checkpoint failed"; }
+    c container checkpoint --rw --task --image a trial/saved-$ENGINE:1 >/dev/null || { grep -q vdso $W/err && skip "this CRIU is too old for this kernel"; fail "checkpoint failed"; }
     status_is a RUNNING || fail "the container does not go on: $(task a 3)"
     away a
-    c container restore --rw --live b trial/saved:1 || fail "restore failed"
+    c container restore --rw --live b trial/saved-$ENGINE:1 || fail "restore failed"
     until_ok 10 status_is b RUNNING || fail "not running: $(task b 3)"
     rm -f "/proc/$(pid_of b)/root/n"
     until_ok 10 grep . "/proc/$(pid_of b)/root/n" || fail "does not go on"
     eq "$(cat "/proc/$(pid_of b)/root/n")" "$before" "what the program remembers"
 }
 case_hundred() { # a hundred containers, eight at a time
-    seq 100 | xargs -P 8 -I{} timeout 120 ctr run "${HOW[@]}" --rm $IMAGE h{} echo {} >$W/hundred
+    local and='' # see said
+    [ "$ENGINE" = containerd ] || and='; sleep 1'
+    seq 100 | xargs -P 8 -I{} timeout 120 ctr run "${HOW[@]}" --rm $IMAGE h{} sh -c "echo {}$and" >$W/hundred
     eq "$(sort -n $W/hundred | paste -sd' ')" "$(seq 100 | paste -sd' ')"
 }
 case_nothing_left() {

@@ -1,55 +1,10 @@
-# Kubernetes' way: pods by containerd's CRI plugin. `cri` uses this project's shim, `cri-runc` the runtime under trial by
-# containerd's own shim. crictl is no package of Debian: without one (--with) all is skipped.
+# Kubernetes' way: pods by CRI and crictl. `cri` is containerd's CRI plugin with this project's shim, `cri-runc` the same with
+# containerd's own shim and the runtime under trial, `crio` CRI-O with the runtime. crictl is no package of Debian: without
+# one (--with) all is skipped.
 # shellcheck shell=bash
 command -v crictl >/dev/null || { verdict skipped "$ENGINE/all" "no crictl: Debian has none, give one by --with"; exit; }
 make_trial
 mkdir -p /run/c /etc/cni/net.d /run/c/logs
-export CONTAINERD_ADDRESS=/run/c/c.sock CONTAINERD_NAMESPACE=k8s.io CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1
-if [ "$ENGINE" = cri ]; then
-    [ -e /opt/trial/containerd-shim-runtime-core-v2 ] || { verdict skipped "$ENGINE/all" "no --shim was given"; exit; }
-    ln -sf /opt/trial/containerd-shim-runtime-core-v2 /usr/local/bin/
-    TYPE=io.containerd.runtime-core.v2 NAME_OF='' SHIM=containerd-shim-runtime-core-v2
-else
-    TYPE=io.containerd.runc.v2 NAME_OF=$TRIAL SHIM=containerd-shim-runc-v2
-fi
-major=$(containerd --version | awk '{ sub(/^v/, "", $3); print $3 }' | cut -d. -f1)
-if [ "$major" -ge 2 ]; then
-    cat >/run/c/config.toml <<T
-version = 3
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-  sandbox = "docker.io/library/pause:1"
-[plugins.'io.containerd.cri.v1.runtime']
-  restrict_oom_score_adj = true
-[plugins.'io.containerd.cri.v1.runtime'.cni]
-  bin_dir = "/usr/lib/cni"
-[plugins.'io.containerd.cri.v1.runtime'.containerd]
-  default_runtime_name = "trial"
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.trial]
-  runtime_type = "$TYPE"
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.sandboxed]
-  runtime_type = "$TYPE"
-  sandboxer = "shim"
-T
-else
-    cat >/run/c/config.toml <<T
-version = 2
-[plugins."io.containerd.grpc.v1.cri"]
-  restrict_oom_score_adj = true
-  sandbox_image = "docker.io/library/pause:1"
-[plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
-[plugins."io.containerd.grpc.v1.cri".containerd]
-  default_runtime_name = "trial"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.trial]
-  runtime_type = "$TYPE"
-T
-fi
-# containerd takes options of a shim that is not runc's for another kind, which its user namespaces then stumble over.
-if [ -n "$NAME_OF" ]; then
-    plugin='"io.containerd.grpc.v1.cri"'
-    [ "$major" -lt 2 ] || plugin="'io.containerd.cri.v1.runtime'"
-    printf '[plugins.%s.containerd.runtimes.trial.options]\n  BinaryName = "%s"\n' "$plugin" "$NAME_OF" >>/run/c/config.toml
-fi
 cat >/etc/cni/net.d/10-trial.conflist <<'J'
 {"cniVersion": "1.0.0", "name": "trial", "plugins": [
  {"type": "bridge", "bridge": "trial0", "isGateway": true, "ipMasq": true,
@@ -57,28 +12,25 @@ cat >/etc/cni/net.d/10-trial.conflist <<'J'
  {"type": "portmap", "capabilities": {"portMappings": true}}]}
 J
 printf 'runtime-endpoint: unix:///run/c/c.sock\nimage-endpoint: unix:///run/c/c.sock\ntimeout: 60\n' >/etc/crictl.yaml
-containerd_up() {
-    containerd --address $CONTAINERD_ADDRESS --root /var/lib/containerd/cri --state /run/c/cri --config /run/c/config.toml >>/opt/cri.log 2>&1 &
-    echo $! >/run/c/pid
-    disown
-    until_ok 60 crictl info
-}
-containerd_up || { verdict failed "$ENGINE/daemon" "$(tail -2 /opt/cri.log)"; exit; }
-echo "containerd $(containerd --version | awk '{ print $3 }'), $(crictl --version)"
 CMD='["sleep", "1000000"]' archive pause:1 $W/pause.tar $W/image/root
-for image in tiny pause; do ctr image import $W/$image.tar >/dev/null || { verdict failed "$ENGINE/load" "$image: $(tail -2 /opt/cri.log)"; exit; }; done
+# What differs is named there: daemon_up, MANAGER (whose child a container is), POD_BASE (of every configuration), what the
+# engine does not know (NO_USERNS, NO_CDI, NO_SANDBOXERS: why), and its images are loaded.
+case $ENGINE in
+crio) . /opt/engines/crio.sh ;;
+*) . /opt/engines/cri-containerd.sh ;;
+esac
 
 k() { timeout -s KILL "${LIMIT:-90}" crictl "$@"; }
 sweep() { k rmp -fa; }
 # Configurations of pods and containers; the last argument is merged over them.
 pod() { # [JSON]
-    jq -n --argjson more "${1:-{\}}" '{metadata: {name: "p", uid: "u", namespace: "trial", attempt: 1}, log_directory: "/run/c/logs", linux: {security_context: {}}} * $more' >$W/pod.json
+    jq -n --argjson base "$POD_BASE" --argjson more "${1:-{\}}" '{metadata: {name: "p", uid: "u", namespace: "trial", attempt: 1}, log_directory: "/run/c/logs", linux: {security_context: {}}} * $base * $more' >$W/pod.json
     POD=$(k runp "${@:2}" $W/pod.json) || fail "no pod: $(tail -1 $W/err)"
 }
 container() { # NAME SCRIPT [JSON]
     rm -f "/run/c/logs/$1.log"
-    jq -n --arg name "$1" --arg script "$2" --argjson more "${3:-{\}}" \
-        '{metadata: {name: $name}, image: {image: "docker.io/library/tiny:1"}, command: ["sh", "-c", $script], log_path: ($name + ".log"), linux: {}} * $more' >$W/$1.json
+    jq -n --arg name "$1" --arg script "$2" --argjson base "$POD_BASE" --argjson more "${3:-{\}}" \
+        '{metadata: {name: $name}, image: {image: "docker.io/library/tiny:1"}, command: ["sh", "-c", $script], log_path: ($name + ".log"), linux: {}} * $base * $more' >$W/$1.json
     ID=$(k create "$POD" $W/$1.json $W/pod.json) || fail "no container $1: $(tail -1 $W/err)"
     k start "$ID" >/dev/null || fail "container $1 does not start: $(tail -1 $W/err)"
 }
@@ -99,8 +51,8 @@ case_pod() {
 case_who_runs_it() {
     pod
     container a "$FOREVER"
-    has "$(tr '\0' ' ' <"/proc/$(awk '{ print $4 }' "/proc/$(pid_of "$ID")/stat")/cmdline")" $SHIM
-    if [ "$ENGINE" = cri ]; then eq "$(wc -l <$W/calls)" 0 "calls of a runtime"; else [ "$(grep -c ' create ' $W/calls)" -ge 2 ] || fail "the runtime was not called"; fi
+    has "$(tr '\0' ' ' <"/proc/$(awk '{ print $4 }' "/proc/$(pid_of "$ID")/stat")/cmdline")" $MANAGER
+    if [ "$ENGINE" = cri ]; then eq "$(wc -l <$W/calls)" 0 "calls of a runtime"; else [ "$(grep -c ' create ' $W/calls)" -ge 1 ] || fail "the runtime was not called"; fi
 }
 case_logs() { pod; container a 'echo out; echo err >&2'; until_ok 20 ended; has "$(cat /run/c/logs/a.log)" "stdout F out"; has "$(cat /run/c/logs/a.log)" "stderr F err"; }
 case_exit_code() { pod; container a 'exit 7'; until_ok 20 ended; eq "$(field '"\(.status.exitCode) \(.status.reason)"')" "7 Error"; }
@@ -141,10 +93,10 @@ case_sidecar() {
     eq "$(logged main)" ok
     eq "$(k inspect "$side" | jq -r .status.state)" CONTAINER_RUNNING
 }
-case_shared_processes() { pod '{"linux": {"security_context": {"namespace_options": {"pid": 0}}}}'; container a "$FOREVER" '{"linux": {"security_context": {"namespace_options": {"pid": 0}}}}'; container b 'ps' '{"linux": {"security_context": {"namespace_options": {"pid": 0}}}}'; until_ok 20 ended; has "$(logged b)" "sleep 1000000"; }
+case_shared_processes() { [ -z "${NO_PAUSE:-}" ] || skip "$NO_PAUSE"; pod '{"linux": {"security_context": {"namespace_options": {"pid": 0}}}}'; container a "$FOREVER" '{"linux": {"security_context": {"namespace_options": {"pid": 0}}}}'; container b 'ps' '{"linux": {"security_context": {"namespace_options": {"pid": 0}}}}'; until_ok 20 ended; has "$(logged b)" "sleep 1000000"; }
 case_host_network() { pod '{"linux": {"security_context": {"namespace_options": {"network": 2}}}}'; container a 'readlink /proc/self/ns/net' '{"linux": {"security_context": {"namespace_options": {"network": 2}}}}'; until_ok 20 ended; eq "$(logged a)" "$(readlink /proc/self/ns/net)"; }
 case_user_namespace() {
-    [ "$major" -ge 2 ] || skip "containerd $major knows no user namespaces of pods"
+    [ -z "$NO_USERNS" ] || skip "$NO_USERNS"
     local options='{"linux": {"security_context": {"namespace_options": {"pid": 1, "userns_options": {"mode": 0, "uids": [{"host_id": 200000, "container_id": 0, "length": 65536}], "gids": [{"host_id": 200000, "container_id": 0, "length": 65536}]}}}}}'
     pod "$options"
     container a 'cat /proc/self/uid_map; stat -c %u /etc/passwd; echo >/x && echo written' "$options"
@@ -173,34 +125,26 @@ case_termination_message() { : >/run/c/message; pod; container a 'echo because >
 case_read_only_and_user() { pod; container a 'id -u; touch /x || echo refused' '{"linux": {"security_context": {"run_as_user": {"value": 1234}, "readonly_rootfs": true}}}'; until_ok 20 ended; eq "$(logged a | grep -v touch: | paste -sd' ')" "1234 refused"; }
 case_privileged() { pod '{"linux": {"security_context": {"privileged": true}}}'; container a "awk '\$1 == \"CapEff:\" { print \$2 }' /proc/self/status; test -c /dev/fuse && echo node" '{"linux": {"security_context": {"privileged": true}}}'; until_ok 20 ended; eq "$(logged a | paste -sd' ')" "$CAPABILITIES node"; }
 case_stop_waits() { pod; container a "trap 'exit 4' TERM; touch /ready; $FOREVER"; until_ok 10 k exec -s "$ID" test -e /ready; k stop -t 20 "$ID" >/dev/null; eq "$(field .status.exitCode)" 4; }
-case_cdi() { [ "$major" -ge 2 ] || skip "containerd 1.7 asks for CDI in its configuration"; pod; container a 'echo $CDI_A; test -c /dev/cdi-node && echo node' '{"CDI_devices": [{"name": "example.com/trial=a"}]}'; until_ok 20 ended; eq "$(logged a | paste -sd' ')" "2 node"; }
-case_containerd_restarted() {
+case_cdi() { [ -z "$NO_CDI" ] || skip "$NO_CDI"; pod; container a 'echo $CDI_A; test -c /dev/cdi-node && echo node' '{"CDI_devices": [{"name": "example.com/trial=a"}]}'; until_ok 20 ended; eq "$(logged a | paste -sd' ')" "2 node"; }
+case_daemon_restarted() {
     pod
     container a "$FOREVER"
     local pid
     pid=$(pid_of "$ID")
     kill -KILL "$(cat /run/c/pid)"
     sleep 1
-    containerd_up || fail "containerd does not come back"
+    daemon_up || fail "it does not come back"
     eq "$(pid_of "$ID")" "$pid"
     eq "$(k exec -s "$ID" echo ok)" ok
 }
 case_sandbox_by_shim() {
-    [ "$ENGINE" = cri ] || skip "containerd's own shim has no sandbox service"
-    [ "$major" -ge 2 ] || skip "containerd $major has no sandboxers"
+    [ -z "$NO_SANDBOXERS" ] || skip "$NO_SANDBOXERS"
     pod '{}' --runtime sandboxed
     container a 'echo inside'
     until_ok 20 ended
     eq "$(logged a)" inside
     eq "$(ps -eo args | grep -c '^sleep 1000000')" 0 "pause programs"
 }
-case_nothing_left() {
-    until_ok 20 no_shims || fail "shims: $(shims)"
-    eq "$(find /sys/fs/cgroup -type d -path '*/k8s.io/*' | wc -l)" 0 cgroups
-    eq "$(grep -c /run/c/cri /proc/self/mountinfo)" 0 mounts
-}
-shims() { ps -eo pid,args | grep -E "^ *[0-9]+ [^ ]*containerd-shim-[^ ]* .*-namespace k8s.io"; }
-no_shims() { [ -z "$(shims)" ]; }
 # shellcheck disable=SC2046
-try_cases $(cases_of /opt/engines/cri.sh)
+try_cases $(cases_of /opt/engines/cri.sh) nothing_left
 kill "$(cat /run/c/pid)"

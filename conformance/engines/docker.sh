@@ -8,7 +8,8 @@ e() { timeout -s KILL "${LIMIT:-60}" docker "$@"; }
 typed() { echo "docker ${1:+$1 ${COMMON[*]} --network none}"; }
 sweep() { docker ps -aq | xargs -r docker rm -f; }
 daemon_up() {
-    dockerd --config-file /run/daemon.json --pidfile /run/docker.pid --exec-root /run/docker-exec -H $DOCKER_HOST --live-restore \
+    # BuildKit inside of docker starts the program that this names, in docker 20.10 always `runc` of the daemon's PATH.
+    PATH=$W/path:$PATH DOCKER_BUILDKIT_RUNC_COMMAND=$TRIAL dockerd --config-file /run/daemon.json --pidfile /run/docker.pid --exec-root /run/docker-exec -H $DOCKER_HOST --live-restore \
         $NETWORK >>/opt/dockerd.log 2>&1 &
     until_ok 60 docker version
 }
@@ -26,6 +27,9 @@ if [ "$ENGINE" = docker-shim ]; then
 else
     how="{\"path\": \"$TRIAL\"}"
 fi
+rm -rf $W/path
+mkdir $W/path
+[ "$ENGINE" != docker ] || ln -s $TRIAL $W/path/runc
 version=$(dockerd --version | awk '{ print $3 }')
 if [ "$ENGINE" = docker-shim ] && [ "${version%%.*}" -lt 23 ]; then
     verdict skipped "$ENGINE/all" "docker $version takes no other shims, 23 and newer do"
@@ -110,14 +114,29 @@ case_checkpoint() {
     until_ok 10 remembered || fail "does not go on"
     eq "$(remembered)" "$before" "what the program remembers"
 }
-case_build() { # the builder of old asks the daemon's default runtime; BuildKit inside of docker runs `runc` of the daemon's PATH
+case_build() { # the builder of old asks the daemon's default runtime
     printf 'FROM tiny:1\nRUN echo built >/b\nUSER 33\nRUN id -u >/tmp/u\nCMD cat /b /tmp/u\n' >$W/Dockerfile
+    mkdir -p $W/v
     DOCKER_BUILDKIT=0 LIMIT=120 e build -q -t built:1 -f $W/Dockerfile $W/v >/dev/null || fail "build failed"
     eq "$(run --rm built:1 | paste -sd' ')" "built 33"
     e rmi built:1 >/dev/null
 }
+case_build_by_buildkit() {
+    [ "$ENGINE" = docker ] || skip "BuildKit inside of docker starts a program, never a shim"
+    printf 'FROM tiny:1\nRUN --mount=type=tmpfs,target=/t echo built >/b && touch /t/x\nRUN test ! -e /t/x\nUSER 33\nRUN id -u >/tmp/u\nCMD cat /b /tmp/u\n' >$W/Dockerfile
+    local before
+    mkdir -p $W/v
+    before=$(calls run)
+    DOCKER_BUILDKIT=1 LIMIT=180 e build --network none --progress plain -t built:2 -f $W/Dockerfile $W/v >/dev/null || fail "build failed"
+    [ "$(calls run)" -ge $((before + 3)) ] || fail "the runtime saw $(($(calls run) - before)) of three steps"
+    eq "$(run --rm built:2 | paste -sd' ')" "built 33"
+    printf 'FROM tiny:1\nRUN exit 5\n' >$W/Dockerfile
+    ! DOCKER_BUILDKIT=1 e build --network none --progress plain -f $W/Dockerfile $W/v >/dev/null || fail "a failing step passes"
+    has "$(cat $W/err)" "exit code: 5"
+    e rmi built:2 >/dev/null
+}
 # shellcheck disable=SC2046
-try_cases $(cases_of /opt/engines/cli.sh | grep -v nothing_left) events daemon_restart shim_killed userns checkpoint build
+try_cases $(cases_of /opt/engines/cli.sh | grep -v nothing_left) events daemon_restart shim_killed userns checkpoint build build_by_buildkit
 . /opt/engines/compose.sh
 try_cases compose nothing_left
 daemon_down

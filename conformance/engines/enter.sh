@@ -46,7 +46,7 @@ ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
 
 # An overlay cannot carry the engines' own overlays.
-for place in docker containerd containers buildkit; do
+for place in docker containerd containers buildkit rootless; do
     mkdir -p "$scratch/store/$place" "$root/var/lib/$place"
     mount --bind "$scratch/store/$place" "$root/var/lib/$place"
 done

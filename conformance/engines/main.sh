@@ -1,6 +1,6 @@
 # Inside the tree: prepares what all engines share, then tries the engines that ENGINES names.
 #
-# ENGINES  words: docker docker-shim podman buildah containerd containerd-runc cri cri-runc
+# ENGINES  words: docker docker-shim podman podman-rootless buildah buildkit containerd containerd-runc cri cri-runc crio
 # ONLY     a regular expression that names of cases have to match
 # EXECS    how many programs are executed one after another in one container (containerd)
 # The results go to /opt/results, a line of JSON for each case (id, verdict, evidence); see lib.sh.
@@ -21,9 +21,11 @@ for engine in $ENGINES; do
         case $engine in
         docker | docker-shim) . /opt/engines/docker.sh ;;
         podman) . /opt/engines/podman.sh ;;
+        podman-rootless) . /opt/engines/rootless.sh ;;
         buildah) . /opt/engines/buildah.sh ;;
+        buildkit) . /opt/engines/buildkit.sh ;;
         containerd | containerd-runc) . /opt/engines/containerd.sh ;;
-        cri | cri-runc) . /opt/engines/cri.sh ;;
+        cri | cri-runc | crio) . /opt/engines/cri.sh ;;
         *) verdict failed "$engine" "there is no such engine" ;;
         esac
     )

@@ -12,7 +12,7 @@ use std::fs::{create_dir_all, read_to_string};
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -27,59 +27,14 @@ const COUNTER: &str = "read w < /proc/sys/kernel/random/uuid; n=0
 fn place(test: &str) -> Option<Place> {
     static WHY_NOT: OnceLock<Option<String>> = OnceLock::new();
     let place = Place::new(test)?;
-    if let Some(why) = WHY_NOT.get_or_init(why_not) {
+    if let Some(why) = WHY_NOT.get_or_init(place::criu::why_not) {
         eprintln!("SKIPPED {test}: {why}");
         return None;
     }
     Some(place)
 }
 
-/// Lets CRIU by itself save a process that sleeps.
-fn why_not() -> Option<String> {
-    let version = match Command::new("criu").arg("--version").output() {
-        Err(error) => return Some(format!("criu cannot be run: {error}")),
-        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().replace('\n', " "),
-    };
-    let dir = std::env::temp_dir().join(format!("rcli-criu-{}", std::process::id()));
-    create_dir_all(&dir).unwrap();
-    let mut sleeper = Command::new("setsid");
-    let null = || Stdio::null();
-    sleeper
-        .args(["sleep", "100"])
-        .stdin(null())
-        .stdout(null())
-        .stderr(null());
-    let mut child = sleeper.spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(100));
-    let output = Command::new("criu")
-        .args([
-            "dump",
-            "--leave-running",
-            "--log-file",
-            "log",
-            "--tree",
-            &child.id().to_string(),
-        ])
-        .arg("--images-dir")
-        .arg(&dir)
-        .output()
-        .unwrap();
-    let _ = child.kill();
-    let _ = child.wait();
-    let log = read_to_string(dir.join("log")).unwrap_or_default();
-    let _ = std::fs::remove_dir_all(&dir);
-    if output.status.success() {
-        return None;
-    }
-    let errors: Vec<&str> = log.lines().filter(|line| line.contains("Error (")).collect();
-    Some(format!(
-        "criu ({version}) cannot save a process here: {}",
-        errors.join("; ")
-    ))
-}
-
 trait Criu {
-    fn detached(&self, arguments: &[&str]) -> Output;
     fn images(&self, name: &str) -> String;
     fn run(&self, id: &str);
     fn save(&self, id: &str, more: &[&str]) -> Output;
@@ -91,34 +46,6 @@ trait Criu {
 }
 
 impl Criu for Place {
-    /// A call whose container has the null device: a file of the host could not be saved.
-    fn detached(&self, arguments: &[&str]) -> Output {
-        let log = self.dir.join("log");
-        let _ = std::fs::remove_file(&log);
-        let mut line = vec!["--log", log.to_str().unwrap()];
-        line.extend(arguments);
-        let mut command = self.command(&line);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("{arguments:?} takes longer than a minute");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        Output {
-            status,
-            stdout: Vec::new(),
-            stderr: std::fs::read(&log).unwrap_or_default(),
-        }
-    }
-
     fn images(&self, name: &str) -> String {
         self.dir.join(name).to_str().unwrap().to_owned()
     }
@@ -184,7 +111,14 @@ fn mounts() -> usize {
 fn cgroups(place: &Place) -> Vec<PathBuf> {
     let name = place.dir.file_name().unwrap();
     let tops = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
-    let places = tops.map(|top| top.path().join(name));
+    let tops = tops.map(|top| top.path());
+    // In version 1 they lie below the caller's own.
+    let own = read_to_string("/proc/self/cgroup").unwrap();
+    let own = own
+        .lines()
+        .filter_map(|line| line.split_once(':')?.1.split_once(':'))
+        .map(|(controllers, path)| PathBuf::from(format!("/sys/fs/cgroup/{controllers}{path}")));
+    let places = tops.chain(own).map(|top| top.join(name));
     places.filter(|place| place.is_dir()).collect()
 }
 

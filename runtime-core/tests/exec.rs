@@ -205,6 +205,30 @@ fn its_end_is_told_and_its_pid_is_its_own() {
     );
 }
 
+/// Found by lives at random: the kernel does not let the first process of a pid namespace end before all others are reaped,
+/// and a caller that had not waited for what it had executed could not delete the container.
+#[test]
+fn what_nobody_waited_for_holds_no_delete_up() {
+    let Some(it) = Fixture::new("unwaited", |_| ()) else {
+        return;
+    };
+    let exec = |args: &[&str]| {
+        it.container
+            .exec(ExecRequest::new(it.process(args)))
+            .expect("exec")
+    };
+    let (ended, lives) = (exec(&["sh", "-c", "exit 7"]), exec(&["sleep", "100"]));
+    drop(exec(&["true"]));
+    let begin = std::time::Instant::now();
+    it.runtime.delete(&it.id, true).expect("delete by force");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    // How they ended is told where the kernel keeps it (6.15).
+    for (executed, exit) in [(ended, Exit::Code(7)), (lives, Exit::Signal(9))] {
+        let told = executed.wait().expect("wait");
+        assert!(told == exit || told == Exit::Unknown, "{told:?}, not {exit:?}");
+    }
+}
+
 #[test]
 fn identity_comes_from_the_container_and_the_request() {
     let edit = |config: &mut Value| {

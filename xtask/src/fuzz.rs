@@ -22,9 +22,15 @@ const FLAGS: [&str; 6] = [
     "-Ccodegen-units=16",
 ];
 
+/// AddressSanitizer in the code under test. The standard library stays as it is: what it allocates is watched, what it
+/// reads by itself is not.
+const ADDRESS: &str = "-Zsanitizer=address";
+
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
     seconds: u32,
+    /// With AddressSanitizer, which watches every access to memory and every block that is forgotten.
+    address: bool,
     /// None: all.
     target: Option<String>,
 }
@@ -32,6 +38,7 @@ struct Options {
 fn options(words: &[&str]) -> Result<Options, String> {
     let mut options = Options {
         seconds: SECONDS,
+        address: false,
         target: None,
     };
     let mut words = words.iter();
@@ -43,12 +50,13 @@ fn options(words: &[&str]) -> Result<Options, String> {
                 options.seconds =
                     number.ok_or(format!("fuzz: --seconds {value:?} is not a number above 0"))?;
             }
+            "--address-sanitizer" => options.address = true,
             name if !name.starts_with('-') && options.target.is_none() => {
                 options.target = Some(name.to_owned());
             }
             other => {
                 return Err(format!(
-                    "fuzz: {other:?} is not --seconds or the name of one target"
+                    "fuzz: {other:?} is not --seconds, --address-sanitizer or the name of one target"
                 ));
             }
         }
@@ -82,7 +90,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     host::install(&host::Need::ALL)?;
     host::install(&host::Need::FUZZ)?;
     let place = workspace::root().join("target/fuzz");
-    let program = build(&place)?;
+    let program = build(&place, options.address)?;
     let mut lines = Vec::new();
     let mut fine = true;
     for name in &chosen {
@@ -114,10 +122,18 @@ fn targets(corpora: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-fn build(place: &Path) -> Result<PathBuf, String> {
+fn build(place: &Path, address: bool) -> Result<PathBuf, String> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let libraries = format!("-Lnative=/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    let flags: Vec<&str> = FLAGS.into_iter().chain([libraries.as_str()]).collect();
+    let mut flags: Vec<&str> = FLAGS.into_iter().chain([libraries.as_str()]).collect();
+    // Beside the other build, so that neither has to be made again for the other.
+    let place = match address {
+        true => place.join("address"),
+        false => place.to_owned(),
+    };
+    if address {
+        flags.push(ADDRESS);
+    }
     let mut command = cargo(&[
         "build",
         "--release",
@@ -135,8 +151,12 @@ fn build(place: &Path) -> Result<PathBuf, String> {
             &triple,
             "--target-dir",
         ])
-        .arg(place)
+        .arg(&place)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    if address {
+        // The flag is not stable; the sanitizer itself comes with every toolchain.
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
     steps::must(&mut command)?;
     Ok(place.join(triple).join("release/fuzz"))
 }
@@ -200,6 +220,7 @@ mod tests {
     fn options_are_understood_or_refused() {
         let asked = options(&["--seconds", "5", "elf"]).unwrap();
         assert_eq!((asked.seconds, asked.target.as_deref()), (5, Some("elf")));
+        assert!(!asked.address && options(&["--address-sanitizer"]).unwrap().address);
         for bad in [
             &["--seconds"][..],
             &["--seconds", "0"],

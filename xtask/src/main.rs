@@ -67,11 +67,16 @@ usage: cargo xtask COMMAND
     --rounds N               containers, and as many execs (default 10000)
     --together N             instead: N containers at the same time below one cgroup, made 8 at once, with the cost of
                              the first and the last
+    --random N               instead: N lives by chance (configurations, signals, kills) from many threads of one program
+                             that embeds the library; its memory and descriptors are watched
+    --seed N                 the chances of an earlier run, which it printed
     --systemd-cgroup         with the systemd cgroup driver
     --runtime PATH           the runtime to try instead of this workspace's release build
-  fuzz [--seconds N] [TARGET]
-                             the fuzz targets of the folder fuzz under libFuzzer, N seconds each (default 60), or one;
-                             fails when anything is found, which then lies in target/fuzz/findings
+    --programs DIR           programs that were built before, for a guest without cargo
+  fuzz [OPTIONS] [TARGET]    the fuzz targets of the folder fuzz under libFuzzer, or one; fails when anything is found, which
+                             then lies in target/fuzz/findings
+    --seconds N              for each target (default 60)
+    --address-sanitizer      with AddressSanitizer
   hot                        samples a container's usual life and writes runtime-cli/hot.ld, which tells the linker what code
                              to put side by side; now and then, not with every change
   trace-picture [OPTIONS]    draws docs/trace-of-a-start.svg from the quickest of some starts of the release build

@@ -7,6 +7,7 @@
 //! cgroups and files by their names. Orphans become children of this process (it is a subreaper), so none can hide.
 
 mod crowd;
+mod random;
 
 use crate::workspace::{Scratch, build_release, programs};
 use crate::{Outcome, bundle, host, steps};
@@ -29,6 +30,11 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     if !host::is_root() {
         return Err("soak: has to run as root: it looks into all processes and cgroups".to_owned());
     }
+    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))?;
+    if let Some(lives) = options.random {
+        host::install(&host::Need::ALL)?;
+        return random::run(lives, options.seed);
+    }
     let (folder, runtime) = match options.programs {
         Some(folder) => {
             let runtime = options.runtime.unwrap_or_else(|| folder.join("runtime"));
@@ -36,7 +42,6 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         }
         None => built(options.runtime)?,
     };
-    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))?;
     let soak = Soak::new(runtime, options.systemd)?;
     let outcome = match options.together {
         Some(count) => soak.crowd(&folder, count),
@@ -76,6 +81,10 @@ struct Options {
     rounds: usize,
     /// Containers at the same time, instead of lives and execs.
     together: Option<usize>,
+    /// Lives by chance in a program that embeds the library, instead.
+    random: Option<usize>,
+    /// What the chances of those come from; None: from the clock.
+    seed: Option<usize>,
     systemd: bool,
     runtime: Option<PathBuf>,
     /// Where the programs lie that were built already: nothing is built or installed, as in a guest without cargo.
@@ -86,6 +95,8 @@ fn options(words: &[&str]) -> Result<Options, String> {
     let mut options = Options {
         rounds: ROUNDS,
         together: None,
+        random: None,
+        seed: None,
         systemd: false,
         runtime: None,
         programs: None,
@@ -100,15 +111,24 @@ fn options(words: &[&str]) -> Result<Options, String> {
         match *option {
             "--rounds" => options.rounds = number(value()?)?,
             "--together" => options.together = Some(number(value()?)?),
+            "--random" => options.random = Some(number(value()?)?),
+            "--seed" => options.seed = Some(number(value()?)?),
             "--systemd-cgroup" => options.systemd = true,
             "--runtime" => options.runtime = Some(PathBuf::from(value()?)),
             "--programs" => options.programs = Some(PathBuf::from(value()?)),
             other => {
                 return Err(format!(
-                    "soak: {other:?} is not --rounds, --together, --systemd-cgroup, --runtime or --programs"
+                    "soak: {other:?} is not --rounds, --together, --random, --seed, --systemd-cgroup, --runtime or --programs"
                 ));
             }
         }
+    }
+    let others = options.systemd
+        || options.together.is_some()
+        || options.runtime.is_some()
+        || options.programs.is_some();
+    if options.random.is_some() && others {
+        return Err("soak: --random is the library's own, and goes with --seed alone".to_owned());
     }
     Ok(options)
 }
@@ -330,10 +350,13 @@ mod tests {
         assert_eq!((given.rounds, given.runtime), (7, Some(PathBuf::from("/r"))));
         let given = options(&["--systemd-cgroup", "--together", "5"]).unwrap();
         assert_eq!((given.together, given.systemd), (Some(5), true));
+        let given = options(&["--random", "9", "--seed", "3"]).unwrap();
+        assert_eq!((given.random, given.seed), (Some(9), Some(3)));
         let given = options(&["--programs", "/p"]).unwrap();
         assert_eq!((none.programs, given.programs), (None, Some(PathBuf::from("/p"))));
         for wrong in [
-            &["--rounds"][..],
+            &["--random", "9", "--runtime", "/r"][..],
+            &["--rounds"],
             &["--rounds", "0"],
             &["--rounds", "x"],
             &["--peer", "x"],

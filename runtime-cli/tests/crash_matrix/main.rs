@@ -1,10 +1,11 @@
 //! The crash matrix: the program is killed, or one of its system calls fails, at every step of create, start, exec,
-//! update and delete; whatever happened, `delete --force` of another process leaves nothing, and a second delete says
-//! that there is no such container.
+//! update, delete, checkpoint and restore; whatever happened, `delete --force` of another process leaves nothing, and a
+//! second delete says that there is no such container.
 //!
 //! A step is a system call of the program's own process. There are more cases than a test has time for: it spreads
 //! what it tries over all of them for RUNTIME_CRASH_SECONDS (default 30; `all` tries every case once) and says how many
-//! there are. Checkpoint is not in it: few hosts have criu.
+//! there are; RUNTIME_CRASH_ONLY, words of operations and kinds, leaves the others out. Checkpoint and restore are tried
+//! where there is a CRIU that works.
 #![allow(clippy::print_stderr, reason = "a skip and the count of cases must be seen")]
 #![cfg(target_arch = "x86_64")]
 
@@ -23,8 +24,22 @@ use serde_json::{Value, json};
 use tracer::{Ran, Stroke, fits};
 
 const FAULTS: [i32; 5] = [libc::ENOSPC, libc::EMFILE, libc::ENOMEM, libc::EINTR, libc::EIO];
-const OPERATIONS: [&str; 5] = ["create", "start", "exec", "update", "delete"];
-const KINDS: [&str; 4] = ["plain", "user namespace", "hooks", "devices"];
+const OPERATIONS: [&str; 7] = [
+    "create",
+    "start",
+    "exec",
+    "update",
+    "delete",
+    "checkpoint",
+    "restore",
+];
+const KINDS: [&str; 5] = [
+    "plain",
+    "user namespace",
+    "hooks",
+    "devices",
+    "terminal and limits",
+];
 /// How long what was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -48,6 +63,19 @@ fn configure(place: &Place, kind: &str) {
                     linux[key] = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
                 }
             }
+            "terminal and limits" => {
+                config["process"]["terminal"] = json!(true);
+                config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}]);
+                config["root"]["readonly"] = json!(true);
+                config["hostname"] = json!("box");
+                let linux = &mut config["linux"];
+                linux["resources"] = json!({"memory": {"limit": 268_435_456}, "pids": {"limit": 100},
+                                            "cpu": {"shares": 512}, "devices": [{"allow": false, "access": "rwm"}]});
+                linux["maskedPaths"] = json!(["/proc/kcore", "/proc/keys", "/proc/acpi"]);
+                linux["readonlyPaths"] = json!(["/proc/sys"]);
+                linux["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
+                    [{"names": ["swapon", "reboot"], "action": "SCMP_ACT_ERRNO"}]});
+            }
             "hooks" => {
                 let hook = json!([{"path": "/bin/true"}]);
                 config["hooks"] = json!({"createRuntime": hook, "createContainer": hook, "poststart": hook,
@@ -56,6 +84,16 @@ fn configure(place: &Place, kind: &str) {
             _ => {}
         },
     );
+}
+
+/// With a network of its own: sockets of the host's could not be saved.
+fn for_criu(place: &Place) {
+    let path = place.bundle().join("config.json");
+    let bytes = std::fs::read(&path).expect("a configuration");
+    let mut config: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.push(json!({"type": "network"}));
+    std::fs::write(path, config.to_string()).expect("a configuration");
 }
 
 /// A file of the Container Device Interface with every sort of change that needs no hardware.
@@ -72,29 +110,72 @@ fn offer_devices(place: &Place) -> String {
 }
 
 fn words(place: &Place, kind: &str, operation: &str, id: &str) -> Vec<String> {
-    let folder;
-    let words: Vec<&str> = match operation {
+    let (folder, image) = (
+        offer_devices(place),
+        place.dir.join("image").display().to_string(),
+    );
+    let socket = console(place).display().to_string();
+    let mut words: Vec<&str> = match operation {
         "exec" => vec!["exec", "--detach", id, "sleep", "1000"],
         "update" => vec!["update", "--pids-limit", "50", id],
         "delete" => vec!["delete", "--force", id],
-        "create" if kind == "devices" => {
-            folder = offer_devices(place);
-            vec![
-                "create",
-                "--cdi-spec-dir",
-                &folder,
-                "--device",
-                "vendor.example/thing=0",
-                id,
-            ]
-        }
+        "checkpoint" => vec!["checkpoint", "--network-lock", "skip", "--image-path", &image, id],
+        "restore" => vec!["restore", "--detach", "--image-path", &image, id],
+        "run" => vec!["run", "--detach", id],
         other => vec![other, id],
     };
+    let makes = matches!(operation, "create" | "run" | "restore");
+    if makes && kind == "devices" {
+        let more = ["--cdi-spec-dir", &folder, "--device", "vendor.example/thing=0"];
+        words.splice(1..1, more);
+    }
+    if makes && kind == "terminal and limits" {
+        words.splice(1..1, ["--console-socket", &socket]);
+    }
     words.into_iter().map(str::to_owned).collect()
+}
+
+fn console(place: &Place) -> PathBuf {
+    place.dir.join("console.sock")
+}
+
+/// Takes terminals until the place is gone, and holds the last one open: its processes end when it is closed.
+fn take_terminals(place: &Place) {
+    let path = console(place);
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    listener.set_nonblocking(true).expect("fcntl");
+    std::thread::spawn(move || {
+        let mut held = None;
+        while path.exists() {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).expect("fcntl");
+                    held = place::descriptor(&stream).or(held);
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(3)),
+            }
+        }
+        drop(held);
+    });
+}
+
+/// A call that has to succeed; its container has no file of the host open.
+fn detached(place: &Place, words: &[String]) {
+    let output = place.detached(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(output.status.success(), "{words:?}: {}", err(&output));
 }
 
 /// What has to be there before the operation begins.
 fn prepare(place: &Place, kind: &str, operation: &str, id: &str) {
+    if operation == "checkpoint" || (operation == "restore" && !place.dir.join("image").exists()) {
+        detached(place, &words(place, kind, "run", id));
+    }
+    if operation == "restore" && !place.dir.join("image").exists() {
+        detached(place, &words(place, kind, "checkpoint", id));
+    }
+    if matches!(operation, "checkpoint" | "restore") {
+        return;
+    }
     if operation != "create" {
         let create = words(place, kind, "create", id);
         place.expect(&create.iter().map(String::as_str).collect::<Vec<_>>());
@@ -175,8 +256,8 @@ fn remains(place: &Place) -> Vec<String> {
     let name = place.id("");
     let mut found = processes(&name);
     let mut groups = Vec::new();
-    // The configured path is the hierarchy's root and one name.
-    cgroups(Path::new("/sys/fs/cgroup"), &name, 1, &mut groups);
+    // In version 1 the configured path begins at the caller's own cgroup, which may lie deeper than the hierarchy's root.
+    cgroups(Path::new("/sys/fs/cgroup"), &name, 4, &mut groups);
     found.extend(groups.iter().map(|path| path.display().to_string()));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let place_of_mounts = place.bundle().display().to_string();
@@ -231,11 +312,15 @@ fn judge(place: &Place, operation: &str, id: &str, stroke: Stroke, ran: &Ran) ->
     // Without memory the allocator ends a program (SIGABRT), and the C library its start.
     let may_abort = errno == libc::ENOMEM;
     match ran.code {
-        0 if operation == "create" => {
+        0 if matches!(operation, "create" | "restore") => {
+            let status = match operation {
+                "create" => "\"created\"",
+                _ => "\"running\"",
+            };
             let state = place.call(&["state", id]);
-            if !place::out(&state).contains("\"created\"") {
+            if !place::out(&state).contains(status) {
                 wrong.push(format!(
-                    "create succeeded, but: {}{}",
+                    "{operation} succeeded, but: {}{}",
                     place::out(&state),
                     err(&state)
                 ));
@@ -248,13 +333,23 @@ fn judge(place: &Place, operation: &str, id: &str, stroke: Stroke, ran: &Ran) ->
         _ if said.trim().is_empty() && !matches!(errno, libc::EIO | libc::ENOSPC | libc::ENOMEM) => {
             wrong.push(format!("failed with {} and said nothing", ran.code));
         }
-        _ if operation == "create" => {
+        // It goes on as before, or was saved and has ended; that could not be told.
+        _ if operation == "checkpoint" => {
+            let status = place.state(id)["status"].clone();
+            if status != "running" && status != "stopped" {
+                wrong.push(format!(
+                    "checkpoint failed and left the container {status}: {}",
+                    said.trim()
+                ));
+            }
+        }
+        _ if matches!(operation, "create" | "restore") => {
             let left = std::fs::read_dir(place.dir.join("state"))
                 .into_iter()
                 .flatten()
                 .count();
             if left > 0 {
-                wrong.push(format!("create failed and left its record: {}", said.trim()));
+                wrong.push(format!("{operation} failed and left its record: {}", said.trim()));
             }
         }
         _ => {}
@@ -306,11 +401,16 @@ fn operation(
         return Ok(());
     };
     configure(&place, kind);
+    take_terminals(&place);
+    if matches!(operation, "checkpoint" | "restore") {
+        for_criu(&place);
+    }
     let id = place.id("");
     prepare(&place, kind, operation, &id);
     let struck = words(&place, kind, operation, &id);
     let whole = strike(&place, &struck, None)?;
-    assert_eq!(whole.code, 0, "{operation} of {kind} without a stroke");
+    let said = std::fs::read_to_string(place.dir.join("struck-err")).unwrap_or_default();
+    assert_eq!(whole.code, 0, "{operation} of {kind} without a stroke: {said}");
     assert_eq!(
         delete(&place, &id),
         Vec::<String>::new(),
@@ -352,20 +452,34 @@ fn whatever_happens_delete_leaves_nothing() {
                 .expect("RUNTIME_CRASH_SECONDS is a number of seconds or `all`"),
         ),
     };
-    let parts = f64::from(u32::try_from(OPERATIONS.len() * KINDS.len()).expect("few"));
-    let slice = total.map(|total| Duration::from_secs_f64(total / parts));
     let mut tally = Tally::default();
-    for kind in KINDS {
-        for name in OPERATIONS {
-            let until = slice.map(|slice| Instant::now() + slice);
-            if let Err(why) = operation(kind, name, until, &mut tally) {
-                eprintln!("SKIPPED whatever_happens_delete_leaves_nothing: {why}");
-                return;
-            }
+    let only = std::env::var("RUNTIME_CRASH_ONLY").unwrap_or_default();
+    let asked =
+        |name: &str, all: &[&str]| !all.iter().any(|other| only.contains(other)) || only.contains(name);
+    let criu = place::criu::why_not();
+    if let Some(why) = &criu {
+        eprintln!("SKIPPED checkpoint and restore of whatever_happens_delete_leaves_nothing: {why}");
+    }
+    let kinds = KINDS.into_iter().filter(|kind| asked(kind, &KINDS));
+    let all = kinds.flat_map(|kind| OPERATIONS.map(|name| (kind, name)));
+    let parts: Vec<_> = all
+        .filter(|(_, name)| asked(name, &OPERATIONS))
+        // A restore takes no --device: what it adds has to stand in the configuration.
+        .filter(|(kind, name)| {
+            !matches!(*name, "checkpoint" | "restore") || (criu.is_none() && *kind != "devices")
+        })
+        .collect();
+    let count = f64::from(u32::try_from(parts.len()).expect("few"));
+    let slice = total.map(|total| Duration::from_secs_f64(total / count));
+    for (kind, name) in parts {
+        let until = slice.map(|slice| Instant::now() + slice);
+        if let Err(why) = operation(kind, name, until, &mut tally) {
+            eprintln!("SKIPPED whatever_happens_delete_leaves_nothing: {why}");
+            return;
         }
     }
     for ((operation, stroke), count) in &tally.tried {
-        eprintln!("{operation:8} {stroke:?}: {count}");
+        eprintln!("{operation:10} {stroke:?}: {count}");
     }
     let tried: usize = tally.tried.values().sum();
     eprintln!(
@@ -386,13 +500,7 @@ fn a_full_state_directory() {
     let state = place.dir.join("state");
     let mut ended = BTreeMap::new();
     for pages in 1..10 {
-        let size = format!("size={}k,mode=700", pages * 4);
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "full"])
-            .arg(&state)
-            .status();
-        if !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED a_full_state_directory: cannot mount a tmpfs");
+        if !small_disk(&state, &format!("size={}k", pages * 4)) {
             return;
         }
         let id = place.id("");
@@ -400,14 +508,90 @@ fn a_full_state_directory() {
         let said = err(&output);
         let fine = output.status.success() || said.to_lowercase().contains("no space left");
         let wrong = delete(&place, &id);
-        let unmounted = Command::new("umount").arg(&state).status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
+        take_disk_away(&state);
         assert!(fine, "{pages} pages: {said}");
         assert_eq!(wrong, Vec::<String>::new(), "{pages} pages: {said}");
         *ended.entry(output.status.success()).or_insert(0) += 1;
     }
     eprintln!("with 1 to 9 pages, by success: {ended:?}");
     assert!(ended.contains_key(&false), "none of them was too small");
+}
+
+/// A tmpfs over the state directory; false, with the reason told, where there can be none.
+fn small_disk(state: &Path, options: &str) -> bool {
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &format!("{options},mode=700"), "full"])
+        .arg(state)
+        .status();
+    let mounted = mounted.is_ok_and(|status| status.success());
+    if !mounted {
+        eprintln!("SKIPPED a full state directory: cannot mount a tmpfs");
+    }
+    mounted
+}
+
+fn take_disk_away(state: &Path) {
+    let unmounted = Command::new("umount").arg(state).status();
+    assert!(unmounted.is_ok_and(|status| status.success()));
+}
+
+/// Takes what is left of the disk: its names, and then its blocks.
+fn fill(folder: &Path) {
+    std::fs::create_dir(folder).expect("a folder");
+    let names = (0..10_000).map(|number| std::fs::write(folder.join(number.to_string()), ""));
+    let last = names.take_while(Result::is_ok).count();
+    if last < 10_000 {
+        return;
+    }
+    let blocks = std::fs::File::create(folder.join("0")).expect("a file");
+    let page = [1; 4096];
+    while std::io::Write::write_all(&mut &blocks, &page).is_ok() {}
+}
+
+/// The disk is full when a command comes, of names or of blocks; whatever it says, the container can be deleted, while
+/// the disk is full too.
+#[test]
+fn a_state_directory_that_became_full() {
+    let _alone = alone();
+    let Some(place) = Place::new("a_state_directory_that_became_full") else {
+        return;
+    };
+    for_criu(&place);
+    let criu = place::criu::why_not();
+    if let Some(why) = &criu {
+        eprintln!("SKIPPED checkpoint and restore of a_state_directory_that_became_full: {why}");
+    }
+    let (state, id) = (place.dir.join("state"), place.id(""));
+    let mut ended = BTreeMap::new();
+    for options in ["size=1m,nr_inodes=64", "size=256k,nr_inodes=20k"] {
+        for operation in OPERATIONS {
+            if matches!(operation, "checkpoint" | "restore") && criu.is_some() {
+                continue;
+            }
+            if !small_disk(&state, options) {
+                return;
+            }
+            prepare(&place, "plain", operation, &id);
+            let filler = state.join(".full");
+            fill(&filler);
+            let struck = words(&place, "plain", operation, &id);
+            let output = place.detached(&struck.iter().map(String::as_str).collect::<Vec<_>>());
+            let said = err(&output);
+            let deleted = place.call(&["delete", "--force", &id]);
+            std::fs::remove_dir_all(&filler).expect("the filler goes");
+            let mut wrong = delete(&place, &id);
+            take_disk_away(&state);
+            if !output.status.success() && !said.to_lowercase().contains("no space left") {
+                wrong.push(format!("it says: {said}"));
+            }
+            if !deleted.status.success() {
+                wrong.push(format!("delete --force on the full disk: {}", err(&deleted)));
+            }
+            assert_eq!(wrong, Vec::<String>::new(), "{operation}, {options}: {said}");
+            ended.insert((operation, options), output.status.success());
+        }
+    }
+    eprintln!("on a full disk, by success: {ended:?}");
 }
 
 /// RLIMIT_NOFILE from too little for anything to enough.

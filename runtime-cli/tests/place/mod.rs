@@ -8,6 +8,8 @@
     reason = "each test binary uses a part; a skip must be seen"
 )]
 
+pub(crate) mod criu;
+
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -214,18 +216,23 @@ pub(crate) fn err(output: &Output) -> String {
 
 /// The descriptor that somebody sends to this socket.
 pub(crate) fn received(listener: &UnixListener) -> std::os::fd::OwnedFd {
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
     let (stream, _) = listener.accept().expect("a connection");
+    descriptor(&stream).expect("a descriptor")
+}
+
+/// The descriptor that comes by this connection; None, where it ends without.
+pub(crate) fn descriptor(stream: &std::os::unix::net::UnixStream) -> Option<std::os::fd::OwnedFd> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = [0; 64];
     let mut data = [std::io::IoSliceMut::new(&mut bytes)];
-    recvmsg(&stream, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC).expect("a message");
+    recvmsg(stream, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC).ok()?;
     let mut fds = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
-    fds.next().and_then(|mut fds| fds.next()).expect("a descriptor")
+    fds.next().and_then(|mut fds| fds.next())
 }
 
 /// The pid behind a pidfd (proc_pid_fdinfo(5)).

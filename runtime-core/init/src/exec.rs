@@ -6,7 +6,7 @@ use runtime_core_program::{Call, FdList, Frame, FrameKind, Texts, detail};
 
 use crate::failure::{Failure, Outcome};
 use crate::report::Report;
-use crate::sys::errno::{EACCES, EISDIR, ENOENT, ENOTDIR, EPERM};
+use crate::sys::errno::{EACCES, EISDIR, ENOENT, ENOSYS, ENOTDIR, EPERM};
 use crate::sys::files::{self, Kind};
 use crate::sys::process::Strings;
 use crate::sys::{Handle, fd, identity, messenger, process};
@@ -61,12 +61,20 @@ pub(crate) fn find(name: &CStr, search: &CStr) -> Outcome<Path> {
     Err(Failure::os(Call::Execve, ENOENT).detail(detail::NOT_IN_PATH))
 }
 
-/// Whether this user may execute a file.
+/// Whether this user may execute a file. A filter of the container that is in force already may refuse statx(2): then
+/// execve(2) says it of a directory, in other words.
 fn check(path: &CStr) -> Outcome {
     let explain = |failure: Failure| failure.call(Call::Execve).detail(meaning(failure.errno));
-    let status = files::status_of(Handle::CWD, path, 0).map_err(explain)?;
-    if status.kind == Kind::DIRECTORY {
-        return Err(Failure::os(Call::Execve, EISDIR).detail(detail::DIRECTORY));
+    match files::status_of(Handle::CWD, path, 0) {
+        Ok(status) if status.kind == Kind::DIRECTORY => {
+            return Err(Failure::os(Call::Execve, EISDIR).detail(detail::DIRECTORY));
+        }
+        Ok(_)
+        | Err(Failure {
+            errno: ENOSYS | EPERM,
+            ..
+        }) => {}
+        Err(failure) => return Err(explain(failure)),
     }
     files::may_execute(path).map_err(explain)
 }

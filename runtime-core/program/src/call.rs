@@ -27,7 +27,7 @@ macro_rules! calls {
 calls! {
     Accept "accept4" Capset "capset" Chdir "chdir" Chown "fchownat" Chmod "fchmodat" Chroot "chroot" Clone "clone3"
     CloseRange "close_range" Dup "dup3" Execve "execve" Fchdir "fchdir" Fcntl "fcntl" Fsconfig "fsconfig"
-    Fsmount "fsmount" Fsopen "fsopen" Fspick "fspick" Fstat "fstat" Getcwd "getcwd" Getdents "getdents64"
+    Fsmount "fsmount" Fsopen "fsopen" Fspick "fspick" Fstat "statx" Getcwd "getcwd" Getdents "getdents64"
     Getsockopt "getsockopt" Ioctl "ioctl" IoprioSet "ioprio_set" Keyctl "keyctl" Listen "listen" Mkdir "mkdirat"
     Mknod "mknodat" Mmap "mmap" Mount "mount" MountSetattr "mount_setattr" MoveMount "move_mount"
     OpenTree "open_tree" Openat "openat2" Personality "personality" PidfdOpen "pidfd_open" Pipe "pipe2"

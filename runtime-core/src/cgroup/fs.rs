@@ -94,6 +94,8 @@ impl Group {
     /// An error of a call on a file of the group.
     pub(super) fn os_error(&self, call: &str, file: &str, errno: Errno) -> Error {
         let path = self.directory.path().join(file);
+        // Before a file is read or written it is opened, and no other of the calls can be missing.
+        let call = if errno == Errno::NOSYS { "openat2" } else { call };
         Error::os(
             format!("{call}({:?})", path.display().to_string()),
             dir::as_io(errno),

@@ -53,6 +53,11 @@ fn of_step(line: Option<&Line>, report: Report) -> Error {
             return Error::new(ErrorKind::Hook, hook(&line.from, step, frame, errno, report.fd));
         }
         Action::Init(step) => step_words(step, frame, errno),
+        // Before its first step it has no line yet, and reads its program.
+        Action::Parent(_) if errno != 0 => {
+            let call = format!("{} (by init, which reads its program)", frame.call.name());
+            return Error::os(call, std::io::Error::from_raw_os_error(errno));
+        }
         Action::Parent(_) => Error::new(ErrorKind::Internal, "init failed at a line of the parent"),
     };
     let error = error.with_step(line.to_string());

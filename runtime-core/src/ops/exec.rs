@@ -23,6 +23,9 @@ use crate::request::{ExecRequest, SubCgroup};
 use crate::state::{Exit, Status};
 
 /// A program that exec started. Dropping it does not end the program.
+///
+/// It is a child of this process, which has to wait for it: until then the kernel keeps what is left of it, and in a pid
+/// namespace the container's init cannot end before (a delete by force helps itself).
 #[derive(Debug)]
 pub struct Executed {
     pid: i32,

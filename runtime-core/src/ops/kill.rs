@@ -1,7 +1,7 @@
 //! kill, pause and resume: by process descriptors and cgroups, never by a pid that could be somebody else's.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -12,6 +12,8 @@ use crate::id::Signal;
 use crate::record::ProcessIdentity;
 use crate::state::Status;
 
+/// How long who started programs in a container may take to wait for those that have ended, before it is done for them.
+const CHILDREN_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a cgroup may take to freeze.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -142,10 +144,13 @@ pub(super) fn end(pidfd: &OwnedFd) -> Result<()> {
         }
         _ => {}
     }
-    if !wait_for_end(pidfd, Some(super::delete::PATIENCE))? {
-        return Err(
-            Error::os("pidfd_send_signal(SIGKILL)", Errno::TIMEDOUT).context("container init still running")
-        );
+    let deadline = Instant::now() + super::delete::PATIENCE;
+    while !wait_for_end(pidfd, Some(CHILDREN_PATIENCE))? {
+        if Instant::now() > deadline {
+            return Err(Error::os("pidfd_send_signal(SIGKILL)", Errno::TIMEDOUT)
+                .context("container init still running"));
+        }
+        super::children::reap_in_namespace_of(pidfd);
     }
     crate::sys::wait::reap_if_child(pidfd);
     Ok(())

@@ -3,6 +3,7 @@
 //! A verb that changes a container holds its lock. Waiting is by process descriptors and sockets, never by polling.
 
 mod checkpoint;
+mod children;
 mod create;
 mod delete;
 mod events;

@@ -1,15 +1,30 @@
 //! Waiting for and ending processes by their descriptors.
 #![allow(
     unsafe_code,
-    reason = "kill(2) of a process group and waitid(2) of a descriptor"
+    reason = "kill(2) of a process group, waitid(2) and an ioctl of a descriptor"
 )]
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::state::Exit;
 
-/// How the child behind the descriptor ended; waits for it. [`Exit::Unknown`] where somebody else reaped it, or where it
-/// is no child of this process.
+/// PIDFD_GET_INFO of linux/pidfd.h: `_IOWR(0xff, 11, struct pidfd_info)` with the structure's first size.
+const PIDFD_GET_INFO: libc::Ioctl = 0xc040_ff0b;
+/// PIDFD_INFO_EXIT: how a process ended that was reaped already (kernel 6.15).
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// struct pidfd_info of linux/pidfd.h.
+#[derive(Default)]
+#[repr(C)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// How the child behind the descriptor ended; waits for it. [`Exit::Unknown`] where it is no child of this process, or
+/// where somebody else reaped it and the kernel does not keep how it ended.
 pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
     // SAFETY: all zeroes is a valid siginfo_t; waitid fills it.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -28,7 +43,7 @@ pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
             break;
         }
         if std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
-            return Exit::Unknown;
+            return kept(pidfd).unwrap_or(Exit::Unknown);
         }
     }
     // SAFETY: waitid succeeded, so the fields of a child's end are set.
@@ -37,6 +52,24 @@ pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
         libc::CLD_EXITED => Exit::Code(status),
         _ => Exit::Signal(status),
     }
+}
+
+/// What the kernel keeps of a process that was reaped.
+fn kept(pidfd: &OwnedFd) -> Option<Exit> {
+    const _: () = assert!(size_of::<PidfdInfo>() == 64);
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
+    // SAFETY: the kernel reads and writes one structure of the size that the number says, and it is ours.
+    let answered = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    if answered != 0 || info.mask & PIDFD_INFO_EXIT == 0 {
+        return None;
+    }
+    Some(match libc::WTERMSIG(info.exit_code) {
+        0 => Exit::Code(libc::WEXITSTATUS(info.exit_code)),
+        signal => Exit::Signal(signal),
+    })
 }
 
 /// Reaps a child that has ended or is about to.

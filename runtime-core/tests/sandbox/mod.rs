@@ -122,7 +122,16 @@ fn clean(dir: &Path, name: &str) {
 fn cgroups(name: &str) -> Vec<PathBuf> {
     let below = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     let tops = below.map(|entry| entry.path()).filter(|path| path.is_dir());
+    // In version 1 a configured path begins at the caller's own cgroup (cgroups(7), /proc/PID/cgroup).
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own: Vec<PathBuf> = own
+        .lines()
+        .filter_map(|line| line.split_once(':')?.1.split_once(':'))
+        .filter(|(_, path)| *path != "/")
+        .map(|(controllers, path)| PathBuf::from(format!("/sys/fs/cgroup/{controllers}{path}")))
+        .collect();
     tops.chain([PathBuf::from("/sys/fs/cgroup")])
+        .chain(own)
         .map(|top| top.join(name))
         .filter(|path| path.is_dir())
         .collect()

@@ -6,15 +6,18 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// The engines, in the order in which they are tried.
-const ENGINES: [&str; 8] = [
+const ENGINES: [&str; 11] = [
     "containerd",
     "containerd-runc",
     "docker",
     "docker-shim",
     "podman",
+    "podman-rootless",
     "buildah",
+    "buildkit",
     "cri",
     "cri-runc",
+    "crio",
 ];
 /// Seconds for each engine.
 const LIMIT: u64 = 1200;
@@ -157,7 +160,7 @@ mod tests {
         let options = Options::parse(&[]).unwrap();
         assert_eq!(options.engines, ENGINES);
         assert_eq!((options.runtime, options.shim), (Program::Own, Program::Own));
-        assert_eq!(options.limit, 8 * LIMIT);
+        assert_eq!(options.limit, 11 * LIMIT);
     }
 
     #[test]

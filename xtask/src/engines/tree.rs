@@ -12,7 +12,7 @@ use std::process::Command;
 /// What every suite has.
 const PACKAGES: &str = "ca-certificates,busybox-static,iproute2,iptables,nftables,procps,jq,bsdutils,passwd,e2fsprogs,kmod,\
     docker.io,docker-compose,containerd,podman,conmon,netavark,aardvark-dns,catatonit,buildah,runc,crun,criu,\
-    containernetworking-plugins,uidmap";
+    containernetworking-plugins,uidmap,slirp4netns,fuse-overlayfs,dbus";
 
 /// What else there is in a suite.
 fn more(suite: Suite) -> &'static str {
