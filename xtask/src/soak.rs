@@ -51,12 +51,13 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     for id in soak.known() {
         let _ = soak.command(&["delete", "--force", &id]);
     }
-    outcome?;
+    // What a command that failed leaves is worth knowing, too.
     let remains = soak.remains();
     for remnant in &remains {
         println!("LEFT {remnant}");
     }
     println!("{} remnants", remains.len());
+    outcome?;
     Ok(remains.is_empty())
 }
 
