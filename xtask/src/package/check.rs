@@ -216,6 +216,8 @@ fn twice() -> Result<Verdict, String> {
     for folder in &folders {
         sources(folder)?;
     }
+    // Also before: a commit meanwhile would give the second build another time and another name.
+    let (epoch, commit) = (build::epoch()?, build::commit());
     for (folder, zone) in folders.iter().zip(["UTC", "Asia/Tokyo"]) {
         let mut build = Command::new(&own);
         unset(&mut build)
@@ -223,8 +225,8 @@ fn twice() -> Result<Verdict, String> {
             .arg(folder.join("out"))
             .current_dir(folder)
             .env("CARGO_MANIFEST_DIR", folder.join("xtask"))
-            .env("SOURCE_DATE_EPOCH", build::epoch()?)
-            .env("RUNTIME_COMMIT", build::commit())
+            .env("SOURCE_DATE_EPOCH", &epoch)
+            .env("RUNTIME_COMMIT", &commit)
             .env("TZ", zone);
         steps::must(&mut build)?;
     }
