@@ -696,3 +696,27 @@ fn events_come_once_or_at_an_interval() {
         "{said}"
     );
 }
+
+/// Engines call from processes with few descriptors left, on hosts with many containers.
+#[test]
+fn list_needs_no_more_descriptors_for_more_containers() {
+    let Some(place) = Place::new("many") else {
+        return;
+    };
+    let ids: Vec<String> = (10..40).map(|number| place.id(&format!("-{number}"))).collect();
+    for id in &ids {
+        place.configure("config.json", "exec sleep 1000", |config| {
+            config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
+        });
+        place.expect(&["create", id]);
+    }
+    let list = place.command(&["list", "--quiet"]);
+    let mut few = Command::new("sh");
+    few.args(["-c", "ulimit -n 24; exec \"$@\"", "sh"])
+        .arg(list.get_program())
+        .args(list.get_args())
+        .stdin(std::process::Stdio::null());
+    let output = place.finish(few);
+    assert!(output.status.success(), "{}", err(&output));
+    assert_eq!(out(&output).lines().collect::<Vec<_>>(), ids);
+}

@@ -138,7 +138,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for (id, _) in self.runtime.containers().unwrap_or_default() {
+        let ids = self.runtime.containers().into_iter();
+        for id in ids.flat_map(runtime_core::Containers::ids) {
             if let Ok(id) = id.parse() {
                 let _ = self.runtime.delete(&id, true);
             }

@@ -43,7 +43,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, Signal};
 pub use id_mapped::id_mapped_copy;
 pub use init_image::{INSTALLED_INIT, init_image};
-pub use ops::{Container, Deleted, Event, Events, Executed, Runtime};
+pub use ops::{Container, Containers, Deleted, Event, Events, Executed, Runtime};
 pub use request::{
     CgroupDriver, CheckpointRequest, CreateRequest, CriuOptions, ExecRequest, ManageCgroups, NetworkLock,
     RestoreRequest, Stdio, SubCgroup, Terminal, UpdateRequest,

@@ -246,7 +246,7 @@ fn a_damaged_record_and_one_of_another_version() {
             ErrorKind::State,
             "{text}"
         );
-        let all = runtime.containers().unwrap();
+        let all: Vec<_> = runtime.containers().unwrap().collect();
         assert!(
             matches!(all.as_slice(), [(name, Err(_))] if name == "victim"),
             "the list goes on"

@@ -32,7 +32,7 @@ pub(crate) fn each(
         Error::new(ErrorKind::InvalidArgument, message)
     })?;
     let (mut tried, mut failed) = (0, 0);
-    for (name, _) in session.runtime().containers()? {
+    for name in session.runtime().containers()?.ids() {
         if !expression.is_match(&name) {
             continue;
         }

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod children;
+mod containers;
 mod create;
 mod delete;
 mod events;
@@ -21,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+pub use containers::Containers;
 pub use delete::Deleted;
 pub use events::{Event, Events};
 pub use exec::Executed;
@@ -95,35 +97,6 @@ impl Runtime {
             let dir = StateDir::open(&self.root, id.as_str())?.ok_or_else(not_found)?;
             Container::load(dir, &self.trace)
         })
-    }
-
-    /// All containers in the state directory in the order of their ids; what cannot be read comes as an error with
-    /// its id. A missing state directory has none.
-    ///
-    /// # Errors
-    /// System, where the state directory cannot be read.
-    pub fn containers(&self) -> Result<Vec<(String, Result<Container>)>> {
-        let _span = self.trace.span("load all records");
-        let entries = match std::fs::read_dir(&self.root) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::os(format!("open({:?})", self.root), error)),
-        };
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.parse::<ContainerId>().is_ok())
-            .collect();
-        names.sort();
-        let mut found = Vec::with_capacity(names.len());
-        for name in names {
-            match StateDir::open(&self.root, &name) {
-                // Deleted meanwhile, or no directory.
-                Ok(None) => {}
-                Ok(Some(dir)) => found.push((name, Container::load(dir, &self.trace))),
-                Err(error) => found.push((name, Err(error))),
-            }
-        }
-        Ok(found)
     }
 }
 

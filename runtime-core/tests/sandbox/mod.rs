@@ -104,7 +104,11 @@ fn make_rootfs(root: &Path, busybox: &Path) -> std::io::Result<()> {
 /// Kills and deletes every container below `dir`, then its cgroups and files.
 fn clean(dir: &Path, name: &str) {
     let runtime = Runtime::new(dir.join("state"));
-    for (id, _) in runtime.containers().unwrap_or_default() {
+    for id in runtime
+        .containers()
+        .into_iter()
+        .flat_map(runtime_core::Containers::ids)
+    {
         if let Ok(id) = id.parse::<ContainerId>() {
             let _ = runtime.delete(&id, true);
         }
