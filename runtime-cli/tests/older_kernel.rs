@@ -164,22 +164,7 @@ fn nothing_is_left(place: &Place, what: &str) {
     let state = std::fs::read_dir(place.dir.join("state")).expect("a folder");
     let left: Vec<_> = state.flatten().map(|entry| entry.path()).collect();
     assert_eq!(left, Vec::<PathBuf>::new(), "{what}");
-    let mut groups = Vec::new();
-    cgroups(Path::new("/sys/fs/cgroup"), &place.id(""), 4, &mut groups);
-    assert_eq!(groups, Vec::<PathBuf>::new(), "{what}");
-}
-
-fn cgroups(below: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(below).into_iter().flatten().flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        if entry.file_name().to_string_lossy().contains(name) {
-            found.push(entry.path());
-        } else if depth > 0 {
-            cgroups(&entry.path(), name, depth - 1, found);
-        }
-    }
+    assert_eq!(place.cgroups(), Vec::<PathBuf>::new(), "{what}");
 }
 
 #[test]

@@ -238,27 +238,11 @@ fn has_mounts(process: &Path, name: &str) -> bool {
             .is_ok_and(|mounts| mounts.contains(&format!("{name}/bundle")))
 }
 
-fn cgroups(below: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(below).into_iter().flatten().flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        if entry.file_name().to_string_lossy().contains(name) {
-            found.push(entry.path());
-        } else if depth > 0 {
-            cgroups(&entry.path(), name, depth - 1, found);
-        }
-    }
-}
-
 /// What is left of a container that was deleted.
 fn remains(place: &Place) -> Vec<String> {
     let name = place.id("");
     let mut found = processes(&name);
-    let mut groups = Vec::new();
-    // In version 1 the configured path begins at the caller's own cgroup, which may lie deeper than the hierarchy's root.
-    cgroups(Path::new("/sys/fs/cgroup"), &name, 4, &mut groups);
-    found.extend(groups.iter().map(|path| path.display().to_string()));
+    found.extend(place.cgroups().iter().map(|path| path.display().to_string()));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let place_of_mounts = place.bundle().display().to_string();
     found.extend(

@@ -1,9 +1,9 @@
 //! What tests of checkpoint and restore stand on: whether CRIU can work here, and calls without files of the host.
 
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{LIMIT, Place};
+use super::{Place, end_of};
 
 /// Lets CRIU by itself save a process that sleeps.
 pub(crate) fn why_not() -> Option<String> {
@@ -58,19 +58,7 @@ impl Place {
         line.extend(arguments);
         let mut command = self.command(&line);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("the program starts");
-        let deadline = Instant::now() + LIMIT;
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("wait") {
-                break status;
-            }
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("{arguments:?} takes longer than a minute");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        let status = end_of(command.spawn().expect("the program starts"));
         Output {
             status,
             stdout: Vec::new(),

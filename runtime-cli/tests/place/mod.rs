@@ -13,7 +13,7 @@ pub(crate) mod criu;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -167,6 +167,14 @@ impl Place {
         }
     }
 
+    /// Cgroups of this place's name, in every hierarchy. In version 1 a configured path begins at the caller's own cgroup,
+    /// which may lie deeper than the hierarchy's root.
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        collect(Path::new("/sys/fs/cgroup"), &self.name, 4, &mut found);
+        found
+    }
+
     /// A socket that listens in this place, and its path.
     pub(crate) fn listener(&self, name: &str) -> (UnixListener, String) {
         let path = self.dir.join(name);
@@ -185,11 +193,12 @@ impl Drop for Place {
     }
 }
 
-fn wait(mut child: Child, files: &[PathBuf; 2]) -> Output {
+/// How a call ends, within the time limit.
+fn end_of(mut child: Child) -> ExitStatus {
     let deadline = Instant::now() + LIMIT;
-    let status = loop {
+    loop {
         if let Some(status) = child.try_wait().expect("wait") {
-            break status;
+            return status;
         }
         if Instant::now() > deadline {
             let _ = child.kill();
@@ -197,7 +206,25 @@ fn wait(mut child: Child, files: &[PathBuf; 2]) -> Output {
             panic!("a call takes longer than {LIMIT:?}");
         }
         std::thread::sleep(Duration::from_millis(3));
-    };
+    }
+}
+
+/// Folders whose names contain this, the outermost ones.
+fn collect(below: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(below).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().contains(name) {
+            found.push(entry.path());
+        } else if depth > 0 {
+            collect(&entry.path(), name, depth - 1, found);
+        }
+    }
+}
+
+fn wait(child: Child, files: &[PathBuf; 2]) -> Output {
+    let status = end_of(child);
     let read = |path: &Path| std::fs::read(path).unwrap_or_default();
     Output {
         status,

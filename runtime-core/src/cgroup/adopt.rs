@@ -19,7 +19,8 @@ impl Cgroup {
     /// no unit systemd takes over as it is: with the processes in it, and frozen, where init would never run.
     ///
     /// # Errors
-    /// WrongState, where a directory has processes in it or is frozen, by itself or from above; System, where that cannot be read.
+    /// WrongState, where a directory has processes in it or is frozen, by itself or from above; System, where that cannot be
+    /// read.
     pub(crate) fn refuse_used(paths: &CgroupPaths, writes: &[Write]) -> Result<()> {
         wanted(paths, writes, false).try_for_each(|(directory, _)| {
             let group = Group::new(directory.clone());

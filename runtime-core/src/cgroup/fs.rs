@@ -111,7 +111,8 @@ impl Cgroup {
     /// path and wants nothing of them. After a failure nothing that was made is left.
     ///
     /// # Errors
-    /// A directory cannot be made, has processes in it or is frozen, by itself or from above, or a needed controller cannot be had.
+    /// A directory cannot be made, has processes in it or is frozen, by itself or from above, or a needed controller cannot
+    /// be had.
     pub fn create(paths: &CgroupPaths, writes: &[Write], rootless: bool) -> Result<Self> {
         let mut cgroup = Self {
             groups: Vec::with_capacity(paths.directories.len()),

@@ -146,15 +146,20 @@ pub(crate) fn send_to(socket: &str, name: &[u8], fd: BorrowedFd<'_>) -> Result<(
     send(&stream, name, Some(fd)).map_err(|errno| Error::os(format!("sendmsg({socket:?})"), errno))
 }
 
-/// A socket named `start.sock` that listens, in the directory behind `short`.
-pub(crate) fn listener(short: &Path) -> Result<OwnedFd> {
-    let socket = rustix::net::socket_with(
+/// A socket of the kind that start talks over.
+pub(crate) fn start_socket() -> Result<OwnedFd> {
+    rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
         SocketFlags::CLOEXEC,
         None,
     )
-    .map_err(|errno| Error::os("socket(AF_UNIX, SOCK_SEQPACKET)", errno))?;
+    .map_err(|errno| Error::os("socket(AF_UNIX, SOCK_SEQPACKET)", errno))
+}
+
+/// A socket named `start.sock` that listens, in the directory behind `short`.
+pub(crate) fn listener(short: &Path) -> Result<OwnedFd> {
+    let socket = start_socket()?;
     let address = SocketAddrUnix::new(short).map_err(|errno| Error::os(format!("bind({short:?})"), errno))?;
     let os = |call: &str, errno: Errno| Error::os(format!("{call}({START_SOCKET:?})"), errno);
     rustix::net::bind(&socket, &address).map_err(|errno| os("bind", errno))?;

@@ -27,7 +27,7 @@ use follow::awaited;
 pub(crate) use follow::{await_exec, follow_exec};
 pub(crate) use hook::{HookRun, run_hook};
 pub(crate) use lend::mapped_userns;
-pub(crate) use link::{Link, Report, listener, send, send_to};
+pub(crate) use link::{Link, Report, listener, send, send_to, start_socket};
 pub(crate) use spawning::{spawn_init, start_program};
 pub(crate) use watch::Watch;
 pub(crate) use words::failure;

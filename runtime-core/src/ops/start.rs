@@ -3,13 +3,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::SocketAddrUnix;
 
 use super::Container;
 use super::create::poststart;
 use super::state::document;
 use crate::error::{Error, ErrorKind, Result};
-use crate::launch::{Link, Watch, follow_exec, hand_over};
+use crate::launch::{Link, Watch, follow_exec, hand_over, start_socket};
 use crate::plan::NO_PROCESS;
 use crate::record::{START_SOCKET, StartLine};
 use crate::state::Status;
@@ -93,13 +93,7 @@ impl Container {
     }
 
     fn connect(&self) -> Result<Link> {
-        let socket = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(|errno| Error::os("socket(AF_UNIX, SOCK_SEQPACKET)", errno))?;
+        let socket = start_socket()?;
         let path = self.dir.short_path(START_SOCKET);
         let address = SocketAddrUnix::new(path).map_err(|errno| Error::os("connect(start.sock)", errno))?;
         match rustix::net::connect(&socket, &address) {

@@ -12,6 +12,8 @@ use crate::cgroup::devices::{DeviceKind, DeviceRules, Devices};
 use crate::dbus::Value;
 use crate::error::{Error, ErrorKind, Result};
 
+/// The properties that say which devices a unit allows, in the order of [`DeviceList::of`].
+pub(super) const NAMES: [&str; 2] = ["DevicePolicy", "DeviceAllow"];
 const FIELD: &str = "linux.resources.devices";
 
 /// The properties; always both, as an update has to take back what was set before.
@@ -24,8 +26,8 @@ pub fn device_properties(rules: &DeviceRules) -> Vec<Property> {
         None => ("auto", Vec::new()),
     };
     vec![
-        Property::new("DevicePolicy", Value::text(policy), FIELD),
-        Property::new("DeviceAllow", Value::Array("(ss)".to_owned(), list), FIELD),
+        Property::new(NAMES[0], Value::text(policy), FIELD),
+        Property::new(NAMES[1], Value::Array("(ss)".to_owned(), list), FIELD),
     ]
 }
 

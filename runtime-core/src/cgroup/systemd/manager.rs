@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 
-use super::device_list::DeviceList;
+use super::device_list::{self, DeviceList};
 use super::reach::{no_manager, open_first, system_addresses, user_addresses};
 use super::unit::Scope;
 use super::{Property, ScopePlan, not_running};
@@ -38,8 +38,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const SERVICE: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-/// What says which devices a unit allows.
-const DEVICE_PROPERTIES: [&str; 2] = ["DevicePolicy", "DeviceAllow"];
 const JOB_SIGNAL: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
      interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
@@ -229,7 +227,7 @@ impl Manager {
     /// Reads back which devices a unit allows, where that was among what it was told. systemd leaves out what it cannot
     /// resolve with a line in its own log only, and the container would lose that device at the next daemon-reload.
     fn check_devices(&mut self, unit: &str, told: &[Property]) -> Result<()> {
-        let [policy, allow] = DEVICE_PROPERTIES.map(|name| told.iter().find(|each| each.name == name));
+        let [policy, allow] = device_list::NAMES.map(|name| told.iter().find(|each| each.name == name));
         let (Some(policy), Some(allow)) = (policy, allow) else {
             return Ok(());
         };
@@ -319,7 +317,7 @@ impl Manager {
             return Err(odd_answer("GetUnit", "no path"));
         };
         let mut values = Vec::new();
-        for name in DEVICE_PROPERTIES {
+        for name in device_list::NAMES {
             let call = Message::call(SERVICE, &path, "org.freedesktop.DBus.Properties", "Get").with(vec![
                 Value::text("org.freedesktop.systemd1.Scope"),
                 Value::text(name),
