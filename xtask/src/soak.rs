@@ -52,13 +52,9 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         let _ = soak.command(&["delete", "--force", &id]);
     }
     // What a command that failed leaves is worth knowing, too.
-    let remains = soak.remains();
-    for remnant in &remains {
-        println!("LEFT {remnant}");
-    }
-    println!("{} remnants", remains.len());
+    let clean = soak.is_clean();
     outcome?;
-    Ok(remains.is_empty())
+    Ok(clean)
 }
 
 /// Builds for release; the folder of the programs, and the runtime in it unless another is to be tried.
@@ -123,7 +119,11 @@ fn options(words: &[&str]) -> Result<Options, String> {
             }
         }
     }
+    if options.seed.is_some() && options.random.is_none() {
+        return Err("soak: --seed goes with --random alone".to_owned());
+    }
     let others = options.systemd
+        || options.rounds != ROUNDS
         || options.together.is_some()
         || options.runtime.is_some()
         || options.programs.is_some();
@@ -143,6 +143,16 @@ struct Soak {
 }
 
 impl Soak {
+    /// Prints what is left; whether nothing is.
+    fn is_clean(&self) -> bool {
+        let remains = self.remains();
+        for remnant in &remains {
+            println!("LEFT {remnant}");
+        }
+        println!("{} remnants", remains.len());
+        remains.is_empty()
+    }
+
     fn new(runtime: PathBuf, systemd: bool) -> Result<Self, String> {
         let scratch = Scratch::new("xtask-soak")?;
         let folder = scratch.path().file_name().unwrap_or_default();
@@ -356,6 +366,8 @@ mod tests {
         assert_eq!((none.programs, given.programs), (None, Some(PathBuf::from("/p"))));
         for wrong in [
             &["--random", "9", "--runtime", "/r"][..],
+            &["--random", "9", "--rounds", "3"],
+            &["--seed", "3"],
             &["--rounds"],
             &["--rounds", "0"],
             &["--rounds", "x"],

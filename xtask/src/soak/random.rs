@@ -33,12 +33,7 @@ pub(super) fn run(lives: usize, seed: Option<usize>) -> Outcome {
         .spawn()
         .map_err(|error| format!("{}: {error}", program.display()))?;
     let kept = ended(child.id())?;
-    let remains = soak.remains();
-    for remnant in &remains {
-        println!("LEFT {remnant}");
-    }
-    println!("{} remnants", remains.len());
-    Ok(kept && remains.is_empty())
+    Ok(soak.is_clean() && kept)
 }
 
 /// Waits for the program, and buries the orphans that fall to this process meanwhile: there are too many to keep.
