@@ -121,11 +121,11 @@ impl Group {
     }
 
     /// The file is not there: because the controller was not handed down (an update may want one that create did not),
-    /// or because this kernel lacks it.
+    /// because somebody is just handing it down, or because this kernel lacks it.
     fn open_absent<'a>(&self, write: &'a Write) -> Result<Found<'a>, Errno> {
         let fd = self.fd()?;
         if write.version == Version::V2
-            && self.hand_down(&write.controller)
+            && (self.hand_down(&write.controller) || self.settle(&write.controller))
             && let Ok(opened) = dir::open_to_write(fd, &write.file)
         {
             return Ok(Found::Itself(opened));
@@ -143,6 +143,13 @@ impl Group {
             && dir::mount_of(&self.directory).is_ok_and(|mount| {
                 subtree::enable(self, mount.as_fd(), &[controller]).is_ok_and(|refused| refused.is_empty())
             })
+    }
+
+    /// Waits for whoever hands a controller of version 2 down to the group, which has it by its own account; whether that
+    /// could be done.
+    fn settle(&self, controller: &str) -> bool {
+        dir::mount_of(&self.directory)
+            .is_ok_and(|mount| subtree::settle(self, mount.as_fd(), controller).is_ok())
     }
 
     fn lacks(&self, controller: &str) -> bool {

@@ -96,6 +96,15 @@ pub(super) fn enable<'a>(
     Ok(refused)
 }
 
+/// The kernel lists a controller in cgroup.subtree_control before it makes the files in the groups below, and whoever reads
+/// the list meanwhile has no files yet. Both is done under one lock, which a write takes and a read does not: after writing what
+/// is there already the files are there as well, for groups that were made before.
+pub(super) fn settle(group: &Group, mount: BorrowedFd<'_>, controller: &str) -> Result<(), Errno> {
+    let parent = group.directory.relative.parent().ok_or(Errno::NOENT)?;
+    let fd = dir::open_below(mount, parent)?;
+    dir::write(fd.as_fd(), "cgroup.subtree_control", &format!("+{controller}"))
+}
+
 /// Which of the controllers the group at `level` does not hand to its children.
 fn lacks<'a>(mount: BorrowedFd<'_>, level: &Path, wanted: &[&'a str]) -> Result<Vec<&'a str>, Errno> {
     let fd = dir::open_below(mount, level)?;

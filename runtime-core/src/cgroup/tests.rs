@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::facts::cgroup::{CgroupFacts, HierarchyKind};
+use crate::facts::cgroup::{CgroupFacts, CgroupMode, HierarchyKind};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -279,6 +279,42 @@ fn a_group_below_a_frozen_one_is_refused() {
         above.resume().unwrap();
         assert_eq!(inner.frozen_above().unwrap(), None);
         Cgroup::refuse_used(&scratch.paths("/a/x"), &[]).unwrap();
+    }
+}
+
+/// Who makes the parent hands controllers down to it while others are below it already: found in a slow guest, where a limit
+/// had no file yet.
+#[test]
+fn creates_beside_each_other_below_a_new_parent_all_have_their_limits() {
+    let test = "creates_beside_each_other_below_a_new_parent_all_have_their_limits";
+    let Some(scratch) = Scratch::new(test) else {
+        return;
+    };
+    let writes = scratch.writes(json!({"pids": {"limit": 42}}));
+    for round in 0..40 {
+        let together = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (scratch, writes, together) = (&scratch, &writes, &together);
+                scope.spawn(move || {
+                    let paths = scratch.paths(&format!("/{round}/{number}"));
+                    together.wait();
+                    let cgroup = Cgroup::create(&paths, writes, false).unwrap();
+                    cgroup.apply(writes).unwrap();
+                });
+            }
+        });
+        let controller = if scratch.facts.mode == CgroupMode::V2 {
+            ""
+        } else {
+            "pids"
+        };
+        for number in 0..4 {
+            let file = scratch
+                .file(controller, &format!("{round}/{number}"), "pids.max")
+                .unwrap();
+            assert_eq!(std::fs::read_to_string(file).unwrap().trim(), "42");
+        }
     }
 }
 
