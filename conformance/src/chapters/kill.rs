@@ -80,6 +80,11 @@ pub(crate) const TESTS: &[Test] = &[
         case.verb("delete")?;
         case.nothing_left()
     }),
+    test(
+        "kill-reaches-a-process-without-its-first-thread",
+        "runtime.md#kill",
+        first_thread,
+    ),
     // Without a pid namespace nothing but the cgroup ties the processes together.
     test(
         "kill-ends-all-without-pid-namespace",
@@ -98,6 +103,39 @@ pub(crate) const TESTS: &[Test] = &[
         },
     ),
 ];
+
+/// proc_pid_stat(5) calls a process a zombie whose first thread has ended; it lives on in the others, and `stopped` would say
+/// that there is nothing left to kill.
+fn first_thread(case: &Case<'_>) -> Check {
+    let bundle = case.bundle(&["/bin/probe", "leave-first-thread"], |_| {})?;
+    let out = case.run_detached(&bundle)?.stdout_file;
+    let running = || -> Check<String> {
+        let state = case.state()?;
+        ensure_eq!(
+            state["status"],
+            "running",
+            "status of a process without its first thread"
+        );
+        Ok(state["pid"].to_string())
+    };
+    case.until("the first thread has ended and the second says so", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", running()?))?;
+        Ok(stat.contains(") Z ") && std::fs::read_to_string(&out)?.contains("ready"))
+    })?;
+    running()?;
+    let refused = case
+        .run(&["exec", case.id(), "/bin/probe", "exit", "0"])?
+        .refused()?;
+    // Engines tell from these words that the program is missing.
+    ensure!(
+        !refused.stderr.contains("no such file"),
+        "exec should name the container's state: {:?}",
+        refused.stderr
+    );
+    case.kill_and_wait()?;
+    case.verb("delete")?;
+    case.nothing_left()
+}
 
 /// Runs a container that tells the first signal; it waits for signals when this returns.
 fn waiting(case: &Case<'_>) -> Check<std::path::PathBuf> {

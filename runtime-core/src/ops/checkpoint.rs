@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Container, wait_for_end};
+use super::Container;
 use crate::criu::{Criu, Kind, Notice, Options, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
@@ -75,7 +75,7 @@ impl Container {
         dumped.map_err(|failed| place.explain(kind, failed))?;
         match &self.pidfd {
             Some(pidfd) if !request.leave_running && !request.pre_dump => {
-                wait_for_end(pidfd, Some(super::delete::PATIENCE)).map(drop)
+                crate::sys::wait::ready_within(pidfd, Some(super::delete::PATIENCE)).map(drop)
             }
             _ => Ok(()),
         }

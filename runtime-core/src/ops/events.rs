@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
-use super::{Container, wait_for_end};
+use super::Container;
 use crate::cgroup::{OomWatch, Stats};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -93,7 +93,7 @@ impl Events {
                 return Ok(Some(Event::End));
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if !wait_for_end(&self.epoll, left)? {
+            if !crate::sys::wait::ready_within(&self.epoll, left)? {
                 return Ok(None);
             }
         }
@@ -106,7 +106,7 @@ impl Events {
 
     fn ended(&self) -> Result<bool> {
         match &self.pidfd {
-            Some(pidfd) => wait_for_end(pidfd, Some(Duration::ZERO)),
+            Some(pidfd) => crate::sys::wait::ready_within(pidfd, Some(Duration::ZERO)),
             None => Ok(true),
         }
     }

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use super::Container;
 use super::state::document;
-use super::{Container, wait_for_end};
 use crate::cgroup::systemd::{Manager, Scope};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,7 +56,7 @@ impl Executed {
     /// System, where the descriptor cannot be waited for.
     pub fn wait(&self) -> Result<Exit> {
         match crate::sys::wait::exit_of(&self.pidfd) {
-            Exit::Unknown => wait_for_end(&self.pidfd, None).map(|_| Exit::Unknown),
+            Exit::Unknown => crate::sys::wait::ready_within(&self.pidfd, None).map(|_| Exit::Unknown),
             exit => Ok(exit),
         }
     }
@@ -89,18 +89,30 @@ impl Container {
     }
 
     /// A container that ends while a program is on its way in shows in odd ways: its pid namespace takes no process
-    /// (ENOMEM), its cgroup is gone, the newcomer is killed, the saved configuration is deleted. The cause is the end.
+    /// (ENOMEM), its cgroup is gone, the newcomer is killed, the saved configuration is deleted. The cause is the end, of the
+    /// process or of the thread that the kernel knows it by.
     fn blame_the_end(&self, error: Error) -> Error {
         let other_cause = !matches!(error.kind(), ErrorKind::System | ErrorKind::State);
         let Some(pidfd) = self.pidfd.as_ref().filter(|_| !other_cause) else {
             return error;
         };
         // Its namespace refuses newcomers before the last process of it is gone.
-        match wait_for_end(pidfd, Some(END_PATIENCE)) {
+        match crate::sys::wait::ready_within(pidfd, Some(END_PATIENCE)) {
             Ok(true) => Error::new(
                 ErrorKind::WrongState,
                 "cannot exec in a stopped container: it ended while the program was being started",
             ),
+            _ if self
+                .record
+                .init
+                .is_some_and(|init| init.has_lost_its_first_thread()) =>
+            {
+                Error::new(
+                    ErrorKind::WrongState,
+                    "cannot exec in a container whose first process has ended its first thread: the kernel shows that process's \
+                 namespaces to nobody any more",
+                )
+            }
             _ => error,
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::{Container, wait_for_end};
+use super::Container;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Signal;
 use crate::record::ProcessIdentity;
@@ -145,7 +145,7 @@ pub(super) fn end(pidfd: &OwnedFd) -> Result<()> {
         _ => {}
     }
     let deadline = Instant::now() + super::delete::PATIENCE;
-    while !wait_for_end(pidfd, Some(CHILDREN_PATIENCE))? {
+    while !crate::sys::wait::ready_within(pidfd, Some(CHILDREN_PATIENCE))? {
         if Instant::now() > deadline {
             return Err(Error::os("pidfd_send_signal(SIGKILL)", Errno::TIMEDOUT)
                 .context("container init still running"));

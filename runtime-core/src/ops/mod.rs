@@ -197,7 +197,7 @@ impl Container {
             return Ok(Exit::Unknown);
         };
         match crate::sys::wait::exit_of(pidfd) {
-            Exit::Unknown => wait_for_end(pidfd, None).map(|_| Exit::Unknown),
+            Exit::Unknown => crate::sys::wait::ready_within(pidfd, None).map(|_| Exit::Unknown),
             exit => Ok(exit),
         }
     }
@@ -213,29 +213,15 @@ impl Container {
     /// Reads the record again, under the lock.
     fn refresh(&mut self) -> Result<()> {
         self.record = self.dir.load()?.ok_or_else(not_found)?;
+        if let (None, Some(init)) = (&self.pidfd, &self.record.init) {
+            self.pidfd = init.open()?;
+        }
         Ok(())
     }
 }
 
 fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "container does not exist")
-}
-
-/// Waits until the process has ended (the descriptor is readable), or until the time is over: then false.
-fn wait_for_end(pidfd: &OwnedFd, patience: Option<std::time::Duration>) -> Result<bool> {
-    use rustix::event::{PollFd, PollFlags, Timespec};
-    let timeout = patience.map(|patience| Timespec {
-        tv_sec: patience.as_secs().cast_signed(),
-        tv_nsec: patience.subsec_nanos().into(),
-    });
-    loop {
-        let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
-        match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::os("poll(pidfd)", errno)),
-        }
-    }
 }
 
 /// Decides, timed.

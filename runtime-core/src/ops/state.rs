@@ -47,8 +47,8 @@ impl Container {
     fn look(&self) -> Result<(Status, Option<Cgroup>)> {
         let _span = self.trace.span("look at the processes");
         let record = &self.record;
-        let alive = match &record.init {
-            Some(init) => init.is_alive()?,
+        let alive = match &self.pidfd {
+            Some(pidfd) => !crate::sys::wait::has_ended(pidfd)?,
             None => false,
         };
         match record.status {

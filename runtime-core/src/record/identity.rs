@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::sys::wait::has_ended;
 use crate::whole;
 
 /// A process of this boot.
@@ -38,15 +39,37 @@ impl ProcessIdentity {
         }
     }
 
-    /// Whether it is still the same process, and neither dead nor a zombie.
+    /// Whether it is still the same process and has not ended. A process whose first thread is gone lives on in the others.
     pub(crate) fn is_alive(&self) -> Result<bool> {
-        Ok(stat(self.pid)?
-            .is_some_and(|stat| stat.starttime == self.start_time && !matches!(stat.state, 'Z' | 'X')))
+        Ok(self.open()?.is_some())
     }
 
-    /// A descriptor of it; None where it is gone. The descriptor is opened first and the identity checked behind it, so
-    /// that no other process can slip in between.
+    /// A descriptor of it; None where it has ended.
     pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
+        let Some(fd) = self.open_any()? else {
+            return Ok(None);
+        };
+        Ok((!has_ended(&fd)?).then_some(fd))
+    }
+
+    /// A descriptor of it where it has ended and nobody has reaped it yet.
+    pub(crate) fn open_ended(&self) -> Result<Option<OwnedFd>> {
+        let Some(fd) = self.open_any()? else {
+            return Ok(None);
+        };
+        Ok(has_ended(&fd)?.then_some(fd))
+    }
+
+    /// Whether it lives on in other threads only.
+    pub(crate) fn has_lost_its_first_thread(&self) -> bool {
+        let first = stat(self.pid).ok().flatten();
+        first.is_some_and(|stat| stat.starttime == self.start_time && stat.state == 'Z')
+            && self.is_alive().unwrap_or(false)
+    }
+
+    /// A descriptor of it, whether it has ended or not; None where it is gone. The descriptor is opened first and the identity
+    /// checked behind it, so that no other process can slip in between.
+    fn open_any(&self) -> Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(None);
         };
@@ -57,20 +80,8 @@ impl ProcessIdentity {
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(Error::os(format!("pidfd_open({})", self.pid), errno)),
         };
-        Ok(self.is_alive()?.then_some(fd))
-    }
-
-    /// A descriptor of it where it has ended and nobody has reaped it yet.
-    pub(crate) fn open_ended(&self) -> Result<Option<OwnedFd>> {
-        let Some(pid) = Pid::from_raw(self.pid) else {
-            return Ok(None);
-        };
-        let Ok(fd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
-            return Ok(None);
-        };
-        let ended =
-            stat(self.pid)?.is_some_and(|stat| stat.starttime == self.start_time && stat.state == 'Z');
-        Ok(ended.then_some(fd))
+        let same = stat(self.pid)?.is_some_and(|stat| stat.starttime == self.start_time);
+        Ok(same.then_some(fd))
     }
 }
 
@@ -113,6 +124,19 @@ mod tests {
             ..own
         };
         assert!(!other.is_alive().unwrap() && other.open().unwrap().is_none());
+        assert!(other.open_ended().unwrap().is_none());
+    }
+
+    #[test]
+    fn an_ended_process_is_there_until_it_is_reaped() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let identity = ProcessIdentity::of(child.id().cast_signed()).unwrap();
+        let fd = identity.open_any().unwrap().unwrap();
+        assert!(crate::sys::wait::ready_within(&fd, Some(std::time::Duration::from_secs(30))).unwrap());
+        assert!(!identity.is_alive().unwrap() && identity.open_ended().unwrap().is_some());
+        child.wait().unwrap();
+        assert!(has_ended(&fd).unwrap());
+        assert!(identity.open_any().unwrap().is_none());
     }
 
     #[test]

@@ -4,8 +4,13 @@
     reason = "kill(2) of a process group, waitid(2) and an ioctl of a descriptor"
 )]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
 use crate::state::Exit;
 
 /// PIDFD_GET_INFO of linux/pidfd.h: `_IOWR(0xff, 11, struct pidfd_info)` with the structure's first size.
@@ -21,6 +26,27 @@ struct PidfdInfo {
     cgroup: u64,
     ids: [u32; 11],
     exit_code: i32,
+}
+
+/// Whether the process behind the descriptor has ended, with all of its threads; reaped or not (pidfd_open(2)).
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> Result<bool> {
+    ready_within(pidfd, Some(Duration::ZERO))
+}
+
+/// Waits until there is something to read, which for a process is that it has ended, or until the time is over: then false.
+pub(crate) fn ready_within(fd: impl AsFd, patience: Option<Duration>) -> Result<bool> {
+    let timeout = patience.map(|patience| Timespec {
+        tv_sec: patience.as_secs().cast_signed(),
+        tv_nsec: patience.subsec_nanos().into(),
+    });
+    loop {
+        let mut polled = [PollFd::new(&fd, PollFlags::IN)];
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::os("poll", errno)),
+        }
+    }
 }
 
 /// How the child behind the descriptor ended; waits for it. [`Exit::Unknown`] where it is no child of this process, or
