@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use prost::Message;
+use shim::proto::bootstrap::BootstrapResult;
 use shim::proto::options::{OPTIONS, Options};
 use shim::proto::task::{
     CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, ShutdownRequest, StartRequest,
@@ -25,7 +26,6 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 /// Longer than any call should take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What every containerd since 1.6 speaks.
-const SERVICE: &str = "containerd.task.v2.Task";
 const NAMESPACE: &str = "bench";
 
 fn main() -> Outcome {
@@ -89,31 +89,41 @@ impl Place {
         command
     }
 
-    /// The socket of a new shim.
-    fn start(&self) -> Outcome<PathBuf> {
+    /// The socket of a new shim, and which version of the task service answers there.
+    fn start(&self) -> Outcome<(PathBuf, i64)> {
         let output = self.command("start").output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
             return Err(format!("start: {said}").into());
         }
-        let text = String::from_utf8(output.stdout)?;
-        // An address alone, or a document that has it.
-        let address = match serde_json::from_str::<serde_json::Value>(&text) {
-            Ok(document) => document["address"].as_str().unwrap_or_default().to_owned(),
-            Err(_) => text.trim().to_owned(),
+        // An address alone, a document that has it, or the message of containerd 2.3, which shims write by themselves where
+        // nothing was on their standard input.
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (address, version) = match serde_json::from_str::<serde_json::Value>(&text) {
+            Ok(document) => (
+                document["address"].as_str().unwrap_or_default().to_owned(),
+                document["version"].as_i64().unwrap_or(2),
+            ),
+            Err(_) if text.starts_with("unix://") => (text.trim().to_owned(), 2),
+            Err(_) => {
+                let result = BootstrapResult::decode(output.stdout.as_slice())?;
+                (result.address, result.version.into())
+            }
         };
         let path = address
             .strip_prefix("unix://")
             .ok_or(format!("start said {text:?}"))?;
-        Ok(path.into())
+        Ok((path.into(), version))
     }
 }
 
 fn life(place: &Place, options: &Options) -> Outcome {
     let whole = Instant::now();
     let mut watch = Watch(Instant::now());
+    let (socket, version) = place.start()?;
     let mut client = Client {
-        socket: UnixStream::connect(place.start()?)?,
+        socket: UnixStream::connect(socket)?,
+        service: format!("containerd.task.v{version}.Task"),
         stream: 1,
     };
     client.socket.set_read_timeout(Some(PATIENCE))?;
@@ -168,6 +178,7 @@ impl Watch {
 /// A connection to a shim; one call at a time.
 struct Client {
     socket: UnixStream,
+    service: String,
     stream: u32,
 }
 
@@ -175,7 +186,7 @@ impl Client {
     fn call<M: Message + Default>(&mut self, method: &str, message: &impl Message) -> Outcome<M> {
         self.stream += 2;
         let request = Request {
-            service: SERVICE.to_owned(),
+            service: self.service.clone(),
             method: method.to_owned(),
             payload: message.encode_to_vec(),
             timeout_nano: 0,

@@ -121,6 +121,14 @@ type Outcome = Result<bool, String>;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // What stands behind `--` is another program's.
+    let mut own = words.iter().take_while(|word| **word != "--");
+    let asked =
+        matches!(words.as_slice(), [] | ["help", ..]) || own.any(|word| matches!(*word, "--help" | "-h"));
+    if asked {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let outcome = match words.as_slice() {
         ["vm", options @ ..] => return vm::run(options),
         [vm::inside::WORD, order] => vm::inside::run(order),
@@ -139,10 +147,6 @@ fn main() -> ExitCode {
         [compare::HELD, rest @ ..] => compare::serve(rest),
         ["install", options @ ..] => install::run(options),
         ["setup"] => host::install(&host::Need::ALL).map(|()| true),
-        ["help" | "--help" | "-h"] | [] => {
-            print!("{USAGE}");
-            Ok(true)
-        }
         _ => Err(format!("{:?} is not understood\n\n{USAGE}", words.join(" "))),
     };
     match outcome {
