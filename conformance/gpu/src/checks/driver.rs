@@ -10,11 +10,21 @@ use super::{Verdict, bad, good, same};
 use crate::world::{Bundle, Ended, World};
 
 /// Runs a program with all GPUs of the driver.
-fn run(world: &World, bundle: &mut Bundle, variables: &[&str]) -> Result<Ended, String> {
+pub(super) fn run(world: &World, bundle: &mut Bundle, variables: &[&str]) -> Result<Ended, String> {
+    run_with(world, bundle, &world.driver_config("")?, variables)
+}
+
+/// The same with the driver that this configuration file names.
+pub(super) fn run_with(
+    world: &World,
+    bundle: &mut Bundle,
+    config: &Path,
+    variables: &[&str],
+) -> Result<Ended, String> {
     if let Some(env) = bundle.config["process"]["env"].as_array_mut() {
         env.extend(variables.iter().map(|line| json!(line)));
     }
-    let config = world.driver_config("")?.to_string_lossy().into_owned();
+    let config = config.to_string_lossy();
     world.run(
         bundle,
         &["--gpu-config", &config, "--device", "nvidia.com/gpu=all"],
