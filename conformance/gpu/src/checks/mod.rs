@@ -76,7 +76,7 @@ pub(crate) const CHECKS: &[(&str, &str, Judge)] = &[
     ("N-26", "100 creates at once, and killed ones, leave nothing", Here(life::many)),
     ("N-27", "a file older than the driver is told from the node that is there", Here(rules::stale)),
     ("N-28", "engines bring GPUs by CDI through this runtime",
-        Elsewhere("cargo xtask engines docker podman containerd, as root")),
+        Elsewhere("cargo xtask engines --suite sid --only gpu docker podman containerd, as root")),
     ("G-05", "a file that CDI mounts is read-only, without devices and set-id programs", Here(files::mounts)),
     ("G-08", "what fails leaves nothing", Here(life::failure)),
     ("G-15", "doctor finds the rules in force, and sees when they are not", Here(life::doctor)),
