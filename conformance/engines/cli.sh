@@ -193,9 +193,9 @@ case_gpus() {
 }
 case_cdi_gpu() {
     local said
-    said=$(run --rm --device nvidia.com/gpu=0 "$IMAGE" sh -c 'echo $FAKE_GPU; test -c /dev/nvidia0 && echo node' 2>&1 | paste -sd' ')
+    said=$(run --rm --cap-add MKNOD --device nvidia.com/gpu=0 "$IMAGE" sh -c "$GPU_PROBE" 2>&1 | paste -sd' ')
     case $said in *"not an absolute path"* | *"error gathering device information"* | *"could not select device driver"*) skip "no CDI in this version: $said" ;; esac
-    eq "$said" "0 node"
+    saw_gpu "$said"
 }
 case_caps() { eq "$(self_status CapEff --cap-drop ALL --cap-add CHOWN --cap-add NET_RAW)" 0000000000002001; }
 case_privileged() {

@@ -178,6 +178,12 @@ case_read_only() { eq "$(said run --rm --read-only $IMAGE a sh -c 'touch /x || e
 case_seccomp() { eq "$(said run --rm --seccomp $IMAGE a awk '$1 == "Seccomp:" { print $2 }' /proc/self/status)" 2; }
 case_capabilities() { eq "$(said run --rm --cap-drop CAP_CHOWN --cap-drop CAP_MKNOD $IMAGE a awk '$1 == "CapEff:" { print $2 }' /proc/self/status)" 00000000a00425fa; }
 case_device() { eq "$(said run --rm --device /dev/fuse $IMAGE a sh -c 'test -c /dev/fuse && echo node')" node; }
+case_cdi_gpu() {
+    local said
+    said=$(said run --rm --device nvidia.com/gpu=0 $IMAGE a sh -c "$GPU_PROBE" 2>&1 | paste -sd' ')
+    case $said in *"stat nvidia.com/gpu=0"*) skip "no CDI in this version: $said" ;; esac
+    saw_gpu "$said"
+}
 case_cgroup_path() { hold a --cgroup /trial-cgroup/a; has "$(cat "/proc/$(pid_of a)/cgroup")" ":/trial-cgroup/a"; }
 case_joined_pid_namespace() { hold a; has "$(said run --rm --with-ns "pid:/proc/$(pid_of a)/ns/pid" $IMAGE b ps)" "sleep 1000"; }
 case_fork_bomb() {

@@ -128,12 +128,53 @@ make_cdi() {
   "deviceNodes": [{"path": "/dev/cdi-node", "hostPath": "/dev/fuse", "type": "c", "permissions": "rw"}],
   "mounts": [{"hostPath": "/etc/hostname", "containerPath": "/cdi-mount", "options": ["ro", "bind"]}]}}]}
 J
-    cat >/etc/cdi/nvidia.json <<'J'
-{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [
- {"name": "0", "containerEdits": {"env": ["FAKE_GPU=0"], "deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/null", "type": "c"}]}},
- {"name": "all", "containerEdits": {"env": ["FAKE_GPU=all"], "deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/null", "type": "c"}]}}]}
+    mkdir -p /opt/gpu
+    echo cuda >/opt/gpu/libcuda.so.$DRIVER
+    mknod -m 666 /dev/nvidia0 c 195 0
+    mknod -m 666 /dev/nvidia1 c 195 1
+    mknod -m 666 /dev/nvidiactl c 195 255
+    cat >/etc/cdi/nvidia.json <<J
+{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "containerEdits": {
+ "env": ["NVIDIA_VISIBLE_DEVICES=void"], "deviceNodes": [{"path": "/dev/nvidiactl"}],
+ "mounts": [{"hostPath": "/opt/gpu/libcuda.so.$DRIVER", "containerPath": "/usr/lib/libcuda.so.$DRIVER", "options": ["ro", "nosuid", "nodev", "bind"]}],
+ "hooks": [{"hookName": "createContainer", "path": "/usr/local/bin/nvidia-cdi-hook",
+  "args": ["nvidia-cdi-hook", "create-symlinks", "--link", "libcuda.so.$DRIVER::/usr/lib/libcuda.so.1"]}]}, "devices": [
+ {"name": "0", "containerEdits": {"env": ["FAKE_GPU=0"], "deviceNodes": [{"path": "/dev/nvidia0"}]}},
+ {"name": "all", "containerEdits": {"env": ["FAKE_GPU=all"], "deviceNodes": [{"path": "/dev/nvidia0"}, {"path": "/dev/nvidia1"}]}}]}
 J
-    # Docker takes its CDI way for --gpus where it finds this name.
-    printf '#!/bin/sh\nexit 0\n' >/usr/local/bin/nvidia-cdi-hook
+    # Docker takes its CDI way for --gpus where it finds this name. A runtime that does the hook's work executes nothing.
+    cat >/usr/local/bin/nvidia-cdi-hook <<'H'
+#!/bin/sh
+config=$(jq -r .bundle)/config.json
+root=$(jq -r .root.path "$config")
+case $root in /*) ;; *) root=${config%/*}/$root ;; esac
+ln -sf "${3%%::*}" "$root${3#*::}"
+H
     chmod +x /usr/local/bin/nvidia-cdi-hook
+}
+# What a container with GPU 0 sees, as in N-01 to N-03: who it is; how opening nvidia0, nvidia1 and nvidiactl ends, before and after
+# it makes nvidia1 (x: allowed, there is no driver; E: refused; -: no node); the library, whether it can be written, its link.
+# shellcheck disable=SC2034
+DRIVER=999.88.77
+GPU_PROBE='look() { for n in 0 1 ctl; do e=$( (: </dev/nvidia$n) 2>&1 ) && e=open
+    case $e in *"such device"*) e=x ;; *"o such file"*) e=- ;; *"not permitted"*) e=E ;; esac; echo "$e"; done; }
+    echo $FAKE_GPU $NVIDIA_VISIBLE_DEVICES; look; mknod /dev/nvidia1 c 195 1 2>/dev/null; look
+    l=/usr/lib/libcuda.so; cat $l.999.88.77; (echo x >$l.999.88.77) 2>/dev/null || echo ro; readlink $l.1'
+saw_gpu() { # SAID - nvidia1 must not be there, and its node cannot be made or not be opened
+    case $1 in
+    "0 void x - x x E x cuda ro libcuda.so.$DRIVER" | "0 void x - x x - x cuda ro libcuda.so.$DRIVER") ;;
+    *) fail "'$1' instead of '0 void x - x x E x cuda ro libcuda.so.$DRIVER'" ;;
+    esac
+}
+# N-28, of the cases with GPUs that were tried: Docker or Podman, and containerd.
+gpu_verdict() {
+    local said
+    said=$(jq -rs 'map(select(.id | test("^[a-z-]+/(cdi_gpu|gpus)$"))) as $all
+        | def ids(v): [$all[] | select(.verdict == v) | .id] | join(" ");
+        def some(e): any($all[]; .verdict == "passed" and (.id | test("^(" + e + ")[a-z-]*/")));
+        if ($all | length) == 0 then empty
+        elif ids("failed") != "" then "failed " + ids("failed")
+        elif some("docker|podman") and some("containerd") then "passed " + ids("passed")
+        else "skipped needs Docker or Podman, and containerd; passed: " + ids("passed") + "; skipped: " + ids("skipped") end' $RESULTS)
+    [ -z "$said" ] || verdict "${said%% *}" N-28 "${said#* }"
 }

@@ -31,4 +31,5 @@ for engine in $ENGINES; do
         esac
     )
 done
+gpu_verdict
 verdict passed end "all engines were tried"

@@ -11,8 +11,7 @@ touch $RESULTS
 chmod 666 $RESULTS
 # A user's device nodes are bound from their path in the container, whatever else CDI names: linux.devices knows no other.
 mknod -m 666 /dev/cdi-node c 10 229
-mknod -m 666 /dev/nvidia0 c 1 3
 setpriv --reuid=user --regid=user --init-groups \
     env -i HOME=/home/user USER=user PATH="$PATH" LC_ALL=C.UTF-8 TERM=xterm XDG_RUNTIME_DIR=$mine W=$mine/trial \
     ENGINE="$ENGINE" ONLY="${ONLY:-}" bash -c '. /opt/engines/lib.sh; . /opt/engines/podman.sh'
-rm /dev/cdi-node /dev/nvidia0
+rm /dev/cdi-node

@@ -3,7 +3,7 @@
 //! The driver is a fixture: stub libraries, nodes with the real numbers, procfs and sysfs as folders. Without a driver
 //! behind a node, opening it gives ENXIO where the device cgroup allows it and EPERM where it does not, which is what the
 //! checks look for. Each check prints one line of JSON with id, verdict (passed, failed, skipped) and evidence; what is
-//! skipped is not passed. The runtime is a black box with runc's command line and this project's options for devices.
+//! skipped is not passed. Checks that another test makes are skipped and name its command. The runtime is a black box with runc's command line and this project's options for devices.
 //!
 //! Lives here: the order of a run. `world` makes what checks stand on, `checks` judges.
 
@@ -16,7 +16,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checks::{CHECKS, Verdict};
+use checks::{CHECKS, Judge, Verdict};
 use world::{Others, World};
 
 /// Checks containers with devices of vendors, without having such devices.
@@ -34,6 +34,12 @@ struct Args {
     /// The program `nvidia-cdi-hook` of NVIDIA's toolkit, which other runtimes execute.
     #[arg(long, value_name = "PATH", value_parser = program)]
     hook_program: Option<PathBuf>,
+    /// The program `nvidia-ctk` of NVIDIA's toolkit, whose CDI file is compared with the runtime's (N-06, N-07).
+    #[arg(long, value_name = "PATH", value_parser = program)]
+    toolkit: Option<PathBuf>,
+    /// How many containers are made while somebody exchanges names of their image (N-11).
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    races: u32,
 }
 
 fn peer(text: &str) -> Result<(String, PathBuf), String> {
@@ -64,13 +70,23 @@ fn run(args: &Args) -> Result<bool, String> {
     let others = Others {
         peers: args.peer.clone(),
         hook_program: args.hook_program.clone(),
+        toolkit: args.toolkit.clone(),
+        races: args.races,
     };
     let world = World::build(&args.runtime, others);
     let mut good = true;
-    for (id, what, check) in CHECKS.iter().filter(|(id, ..)| id.contains(wanted)) {
-        let verdict = match &world {
-            Ok(world) => check(world),
-            Err(why) => Verdict::Skipped(why.clone()),
+    for (id, what, judge) in CHECKS.iter().filter(|(id, ..)| id.contains(wanted)) {
+        let verdict = match (judge, &world) {
+            // For whoever counts: `elsewhere` is no skip of a check that nobody makes.
+            (Judge::Elsewhere(command), _) => {
+                print(
+                    json!({"id": id, "check": what, "verdict": "skipped", "elsewhere": command,
+                    "evidence": format!("not judged by this program, but by: {command}")}),
+                )?;
+                continue;
+            }
+            (Judge::Here(check), Ok(world)) => check(world),
+            (Judge::Here(_), Err(why)) => Verdict::Skipped(why.clone()),
         };
         good &= !matches!(verdict, Verdict::Failed(_));
         let (word, evidence) = match verdict {
@@ -78,8 +94,11 @@ fn run(args: &Args) -> Result<bool, String> {
             Verdict::Failed(evidence) => ("failed", evidence),
             Verdict::Skipped(evidence) => ("skipped", evidence),
         };
-        let line = json!({"id": id, "check": what, "verdict": word, "evidence": evidence});
-        writeln!(std::io::stdout(), "{line}").map_err(|error| format!("stdout: {error}"))?;
+        print(json!({"id": id, "check": what, "verdict": word, "evidence": evidence}))?;
     }
     Ok(good)
+}
+
+fn print(line: serde_json::Value) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| format!("stdout: {error}"))
 }

@@ -27,6 +27,10 @@ pub(crate) struct Others {
     pub(crate) peers: Vec<(String, PathBuf)>,
     /// The program that the hooks of NVIDIA's toolkit name, for those that execute it.
     pub(crate) hook_program: Option<PathBuf>,
+    /// NVIDIA's program that writes CDI files.
+    pub(crate) toolkit: Option<PathBuf>,
+    /// How many containers are made in races.
+    pub(crate) races: u32,
 }
 
 /// The folder of a run.
@@ -87,6 +91,16 @@ impl World {
     /// The program of hooks.
     pub(crate) fn hook_program(&self) -> Option<&Path> {
         self.others.hook_program.as_deref()
+    }
+
+    /// The program that writes CDI files.
+    pub(crate) fn toolkit(&self) -> Option<&Path> {
+        self.others.toolkit.as_deref()
+    }
+
+    /// How many containers are made in races.
+    pub(crate) fn races(&self) -> u32 {
+        self.others.races
     }
 
     fn number(&self) -> u32 {
@@ -187,14 +201,33 @@ impl World {
 
     /// The configuration that points at the fixture, with these lines.
     pub(crate) fn driver_config(&self, lines: &str) -> Result<PathBuf, String> {
+        self.config_of(&self.driver, lines)
+    }
+
+    /// The configuration that points at a driver, with these lines.
+    pub(crate) fn config_of(&self, driver: &Driver, lines: &str) -> Result<PathBuf, String> {
         let text = format!(
             "driver-root = {:?}\ndev-root = {:?}\nproc-root = {:?}\nsysfs-root = {:?}\ncdi-spec-dirs = []\n{lines}\n",
-            self.driver.root(),
-            self.driver.dev_root(),
-            self.driver.proc_root(),
-            self.driver.sysfs_root()
+            driver.root(),
+            driver.dev_root(),
+            driver.proc_root(),
+            driver.sysfs_root()
         );
         self.config(&text)
+    }
+
+    /// A driver of this shape, made once.
+    pub(crate) fn driver_of(&self, shape: Shape) -> Result<Driver, String> {
+        let dir = match shape {
+            Shape::Debian => self.dir.join("fixture"),
+            other => self.dir.join(format!("fixture-{other:?}")),
+        };
+        if dir.exists() {
+            Driver::open(dir, shape, GPUS)
+        } else {
+            Driver::build(dir, shape, GPUS)
+        }
+        .map_err(|error| format!("cannot make a driver: {error}"))
     }
 
     /// Calls the runtime.

@@ -1,25 +1,20 @@
 //! CUDA forward compatibility: which of two libcuda a program gets, and what a hostile one brings about: nothing.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
+use fixtures::driver::hostile::{LIBRARIES, compat};
 use fixtures::driver::rootfs::Variant;
 use fixtures::driver::{CUDA_VERSION, Shape, compile_cuda};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::found;
-use crate::place::{Place, place, put};
+use crate::place::{Place, place};
 
 const NEWER: u32 = 14_000;
 
 fn with(name: &str, note: Option<&str>, test: &str) -> Option<(Place, String)> {
     let place = place(test, Shape::Debian, Variant::Debian)?;
-    let dir = place.sandbox.rootfs().join("usr/local/cuda-14/compat");
-    fs::create_dir_all(&dir).unwrap();
-    symlink("cuda-14", place.sandbox.rootfs().join("usr/local/cuda")).unwrap();
-    compile_cuda(NEWER, note, &dir.join(name)).unwrap();
-    symlink(name, dir.join("libcuda.so.1")).unwrap();
+    compile_cuda(NEWER, note, &compat(&place.sandbox.rootfs(), name).unwrap()).unwrap();
     let said = place.run(&place.gpu_config(&["/bin/payload"]));
     Some((place, said))
 }
@@ -67,40 +62,22 @@ fn the_note_says_for_which_drivers_it_is() {
 
 #[test]
 fn hostile_ones_are_passed_over_quickly() {
-    type Make = fn(&std::path::Path);
-    let cases: [(&str, Make); 5] = [
-        ("a fifo", |path| {
-            let mode = Mode::from_raw_mode(0o666);
-            mknodat(CWD, path, FileType::Fifo, mode, 0).unwrap();
-        }),
-        ("4 GiB of nothing", |path| {
-            fs::File::create(path).unwrap().set_len(4 << 30).unwrap()
-        }),
-        ("a link to /", |path| symlink("/", path).unwrap()),
-        ("a link to procfs", |path| {
-            symlink("/proc/self/exe", path).unwrap()
-        }),
-        ("a broken library", |path| {
-            let mut bytes = fs::read("/proc/self/exe").unwrap();
-            bytes.truncate(4096);
-            bytes[32..].iter_mut().for_each(|byte| *byte = 0xff);
-            fs::write(path, bytes).unwrap();
-        }),
-    ];
-    for (what, make) in cases {
+    // By their names an older one, which nobody has to look into, and a newer one.
+    for ((what, make), name) in LIBRARIES
+        .iter()
+        .flat_map(|library| ["libcuda.so.998.9", "libcuda.so.1000.9"].map(|name| (library, name)))
+    {
         let Some(place) = place("hostile_ones_are_passed_over", Shape::Debian, Variant::Debian) else {
             return;
         };
-        let dir = place.sandbox.rootfs().join("usr/local/cuda/compat");
-        put(&dir.join("README"), "");
-        make(&dir.join("libcuda.so.998.9"));
+        make(&compat(&place.sandbox.rootfs(), name).unwrap()).unwrap();
         let started = Instant::now();
         assert_eq!(
             place.run(&place.gpu_config(&["/bin/payload"])),
             found(CUDA_VERSION),
-            "{what}"
+            "{what}, {name}"
         );
         // No measure of speed: a fifo would hold it for ever.
-        assert!(started.elapsed() < Duration::from_secs(20), "{what}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}, {name}");
     }
 }

@@ -10,11 +10,21 @@ use super::{Verdict, bad, good, same};
 use crate::world::{Bundle, Ended, World};
 
 /// Runs a program with all GPUs of the driver.
-fn run(world: &World, bundle: &mut Bundle, variables: &[&str]) -> Result<Ended, String> {
+pub(super) fn run(world: &World, bundle: &mut Bundle, variables: &[&str]) -> Result<Ended, String> {
+    run_with(world, bundle, &world.driver_config("")?, variables)
+}
+
+/// The same with the driver that this configuration file names.
+pub(super) fn run_with(
+    world: &World,
+    bundle: &mut Bundle,
+    config: &Path,
+    variables: &[&str],
+) -> Result<Ended, String> {
     if let Some(env) = bundle.config["process"]["env"].as_array_mut() {
         env.extend(variables.iter().map(|line| json!(line)));
     }
-    let config = world.driver_config("")?.to_string_lossy().into_owned();
+    let config = config.to_string_lossy();
     world.run(
         bundle,
         &["--gpu-config", &config, "--device", "nvidia.com/gpu=all"],
@@ -168,19 +178,37 @@ pub(super) fn requirements(world: &World) -> Verdict {
 }
 
 pub(super) fn params(world: &World) -> Verdict {
-    let file = "/proc/driver/nvidia/params";
-    if !Path::new(file).exists() {
-        let why = "this host has no /proc/driver/nvidia/params to cover; init's step is tested by itself";
-        return Verdict::Skipped(why.to_owned());
-    }
     let judged = || {
-        let text = format!("cat {file}; (echo x > {file}) 2>&1; true");
-        let out = good(script(world, &text, &[])?)?;
-        let host = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-        if !out.contains("ModifyDeviceFiles: 0") || !host.contains("ModifyDeviceFiles: 1") {
-            return Err(format!("inside {out:?}, on the host {host:?}"));
+        let file = "proc/driver/nvidia/params";
+        let host = world.driver.proc_root().join("driver/nvidia/params");
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let before = read(&host)?;
+        let text = format!(
+            "cat /{file}; (echo x > /{file}) 2>/dev/null && echo WRITTEN; rm -f /{file} 2>/dev/null && echo REMOVED; true"
+        );
+        let mut bundle = world.bundle(&text)?;
+        // The fixture's procfs stands for the host's, and a file of the image for what procfs would show inside: without
+        // the driver's module no procfs has that file.
+        let inside = bundle.dir.join("rootfs").join(file);
+        crate::world::write(&inside, &before)?;
+        if let Some(mounts) = bundle.config["mounts"].as_array_mut() {
+            mounts.retain(|mount| mount["destination"] != "/proc");
         }
-        Ok("ModifyDeviceFiles: 0 inside".to_owned())
+        let expected = before.replace("ModifyDeviceFiles: 1", "ModifyDeviceFiles: 0");
+        same("inside", &good(run(world, &mut bundle, &[])?)?, &expected)?;
+        if expected == before || read(&host)? != before || read(&inside)? != before {
+            return Err(format!(
+                "what lies below the cover was changed: {:?}, {:?}",
+                read(&host)?,
+                read(&inside)?
+            ));
+        }
+        Ok(
+            "inside ModifyDeviceFiles: 0, and neither written nor removed; the files below it as before"
+                .to_owned(),
+        )
     };
     judged().into()
 }

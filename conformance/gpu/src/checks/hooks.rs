@@ -9,6 +9,7 @@ use std::process::Command;
 
 use fixtures::driver::VERSION;
 use fixtures::driver::rootfs::Variant;
+use fixtures::picture::digest;
 use serde_json::{Value, json};
 
 use super::{Verdict, good};
@@ -131,7 +132,12 @@ fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) -> io:
         } else if path.ends_with("etc/ld.so.cache") {
             format!("mode {mode:o}, {}", libraries(root, &path)?)
         } else if facts.is_file() {
-            format!("mode {mode:o}, {}", digest(&fs::read(&path)?))
+            let content = fs::read(&path)?;
+            format!(
+                "mode {mode:o}, {} bytes, {:016x}",
+                content.len(),
+                digest(&content)
+            )
         } else {
             format!("mode {mode:o}")
         };
@@ -176,12 +182,4 @@ fn libraries(root: &Path, cache: &Path) -> io::Result<String> {
     let lines = text.lines().filter(|line| line.starts_with('\t'));
     let lines = lines.map(|text| line(text).unwrap_or_else(|| text.to_owned()));
     Ok(lines.collect::<Vec<_>>().join("; "))
-}
-
-/// Length and FNV-1a, to tell contents apart in a message.
-fn digest(content: &[u8]) -> String {
-    let hash = content.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{} bytes, {hash:016x}", content.len())
 }
