@@ -58,7 +58,7 @@ case_attach() {
     eq "$said" attached
     eq "$(e wait c1)" 6 "exit code"
 }
-case_create_and_start() { e create "${COMMON[@]}" --name c1 "$IMAGE" echo att >/dev/null; eq "$(e start -a c1)" att; }
+case_create_and_start() { e create "${COMMON[@]}" --network none --name c1 "$IMAGE" echo att >/dev/null; eq "$(e start -a c1)" att; }
 case_stop_by_signal() {
     run -d --name c1 "$IMAGE" sh -c 'trap "exit 3" TERM; echo ready; while :; do sleep 0.1; done' >/dev/null
     until_ok 10 sh -c "$(typed) logs c1 | grep -q ready" || fail "never ready"

@@ -102,6 +102,7 @@ case_exec_many() { # after each is gone the shim has as many descriptors and thr
     shim=$(shim_of a)
     c task exec --exec-id first a true
     before=$(ls "/proc/$shim/fd" | wc -l)
+    [ "$ENGINE" = containerd ] || before=$((before + 4)) # containerd's own shim keeps some of its first ones, never more
     for ((i = 0; i < ${EXECS:-100}; i += 4)); do
         for j in 0 1 2 3; do c task exec --exec-id "x$((i + j))" a true || echo "x$((i + j))" >>$W/bad & done
         wait
@@ -181,7 +182,11 @@ case_device() { eq "$(said run --rm --device /dev/fuse $IMAGE a sh -c 'test -c /
 case_cdi_gpu() {
     local said
     said=$(said run --rm --device nvidia.com/gpu=0 $IMAGE a sh -c "$GPU_PROBE" 2>&1 | paste -sd' ')
-    case $said in *"stat nvidia.com/gpu=0"*) skip "no CDI in this version: $said" ;; esac
+    case $said in *"stat nvidia.com/gpu=0"*)
+        c snapshots rm a # which such a ctr leaves to the next container of that name
+        skip "no CDI in this version: $said"
+        ;;
+    esac
     saw_gpu "$said"
 }
 case_cgroup_path() { hold a --cgroup /trial-cgroup/a; has "$(cat "/proc/$(pid_of a)/cgroup")" ":/trial-cgroup/a"; }
