@@ -31,8 +31,8 @@ ctr image import $W/tall.tar >/dev/null || { verdict failed "$ENGINE/load" "$(ta
 c() { timeout -s KILL "${LIMIT:-60}" ctr "$@"; }
 run() { c run "${HOW[@]}" "$@"; } # [OPTIONS] IMAGE ID PROGRAM...
 # What a short program says. ctr closes its ends of the pipes when it deletes the task, read to the end or not; what
-# containerd's own shim has not copied by then is lost, on a loaded machine and with every runtime. This project's shim has
-# copied it: no second try.
+# containerd's own shim has not copied by then is lost, on a loaded machine and with every runtime. This project's shim answers
+# when all is read: no second try.
 said() { # run|c COMMAND...
     local words
     for _ in 1 2 3 4; do

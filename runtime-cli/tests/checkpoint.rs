@@ -479,6 +479,56 @@ fn a_failed_restore_leaves_nothing() {
     place.at_least(place.count() + 3);
 }
 
+/// T-27 of docs/attacks.md: an archive may come from anywhere. Devices, mounts, hooks and annotations are those of the
+/// configuration at the restore, whatever documents lie beside the images, and no link in it is followed.
+#[test]
+fn an_archive_is_believed_nothing_but_processes() {
+    let Some(place) = place("an_archive_is_believed_nothing_but_processes") else {
+        return;
+    };
+    place.program(COUNTER, |_| {});
+    let id = place.id("a");
+    place.run(&id);
+    place.at_least(3);
+    succeeds(&place.save(&id, &[]));
+    let ran = place.dir.join("ran");
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo ran > {}", ran.display())]}]);
+    let foreign = json!({
+        "ociVersion": "1.3.0", "root": {"path": "/"}, "annotations": {"foreign": "yes"},
+        "hooks": {"prestart": hook, "createRuntime": hook, "poststart": hook, "poststop": hook},
+        "mounts": [{"destination": "/host", "type": "bind", "source": "/", "options": ["rbind"]}],
+        "linux": {"devices": [{"path": "/dev/foreign", "type": "c", "major": 1, "minor": 1}],
+                  "resources": {"devices": [{"allow": true, "access": "rwm"}]}}
+    });
+    let image = place.dir.join("image");
+    for name in [
+        "config.json",
+        "config.dump",
+        "spec.dump",
+        "state.json",
+        "container.json",
+    ] {
+        std::fs::write(image.join(name), foreign.to_string()).unwrap();
+    }
+    succeeds(&place.again(&id, &[]));
+    let state = place.state(&id);
+    assert!(state["annotations"]["foreign"].is_null(), "{state}");
+    let root = PathBuf::from(format!("/proc/{}/root", state["pid"]));
+    assert!(root.join("tmp/n").exists());
+    assert!(!root.join("host").exists() && !root.join("dev/foreign").exists());
+    succeeds(&place.save(&id, &[]));
+    assert!(!ran.exists());
+    // The names of descriptors, from a file outside.
+    let names = image.join("descriptors.json");
+    let outside = place.dir.join("outside");
+    std::fs::rename(&names, &outside).unwrap();
+    symlink(&outside, &names).unwrap();
+    let output = place.again(&id, &[]);
+    assert!(!output.status.success());
+    assert!(err(&output).contains("descriptors.json"), "{}", err(&output));
+    assert!(!place.call(&["state", &id]).status.success());
+}
+
 #[test]
 fn hooks_see_the_new_namespaces() {
     let Some(place) = place("hooks_see_the_new_namespaces") else {

@@ -7,7 +7,7 @@ mod streams;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 use prost::Message;
@@ -16,7 +16,7 @@ use rustix::event::epoll::EventFlags;
 use crate::log::Log;
 use crate::poller::{Poller, Token};
 use crate::publish::{Change, Publisher};
-use crate::stdio::{Stream, Wait};
+use crate::stdio::{Names, Stream, Wait};
 use crate::task::Task;
 use crate::ttrpc::{Connection, FrameKind, Request, Status};
 use crate::workers::{Finish, Workers};
@@ -51,6 +51,18 @@ enum Timer {
     CloseStream(Token),
     /// A logger that did not end when asked.
     KillLogger(crate::stdio::Logger),
+    /// An answer that waits until a client has read what the program wrote.
+    Answer(Box<Withheld>),
+}
+
+/// An answer that waits.
+struct Withheld {
+    caller: Caller,
+    answer: Vec<u8>,
+    outputs: Names,
+    /// Then it waits no longer.
+    until: Instant,
+    pause: Duration,
 }
 
 /// The server.

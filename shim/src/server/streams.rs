@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
-use super::{Server, Source, Timer};
+use super::{Caller, Server, Source, Timer, Withheld};
 use crate::poller::Token;
-use crate::stdio::{Logger, Opened, Stream, Wait};
+use crate::stdio::{Logger, Names, Opened, Stream, Wait};
 use crate::task::ProgramIo;
 
 /// Bytes that are copied at once: half of what a pipe holds.
@@ -15,6 +15,11 @@ const SCRATCH: usize = 32 << 10;
 const LOGGER_PATIENCE: Duration = Duration::from_secs(12);
 /// How long a terminal may stay open behind its program, where others still hold it.
 const TERMINAL_PATIENCE: Duration = Duration::from_millis(200);
+/// How long the answer to Delete waits for a client that has not read all of the output; as long as containerd's own shim waits
+/// for its copying.
+const READER_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks at what it has read, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
 fn flags(wait: Wait) -> EventFlags {
     match wait {
@@ -129,6 +134,28 @@ impl Server {
         }
     }
 
+    /// Answers a Delete when the client has read the output: containerd's client (ctr among them, until 1.7 at least) closes its
+    /// ends of the fifos when it has the answer, read to the end or not.
+    pub(crate) fn reply_when_read(&mut self, caller: Caller, answer: Vec<u8>, outputs: Names) {
+        self.withhold(Withheld {
+            caller,
+            answer,
+            outputs,
+            until: Instant::now() + READER_PATIENCE,
+            pause: PAUSES.0,
+        });
+    }
+
+    fn withhold(&mut self, mut withheld: Withheld) {
+        let is_time = Instant::now() >= withheld.until || !self.is_there(withheld.caller);
+        if is_time || !withheld.outputs.are_unread() {
+            return self.reply(withheld.caller, Ok(withheld.answer));
+        }
+        let pause = withheld.pause;
+        withheld.pause = (pause * 2).min(PAUSES.1);
+        self.timer(pause, Timer::Answer(Box::new(withheld)));
+    }
+
     fn dismiss(&mut self, logger: Logger) {
         logger.terminate();
         self.timer(LOGGER_PATIENCE, Timer::KillLogger(logger));
@@ -149,6 +176,7 @@ impl Server {
             match timer {
                 Timer::CloseStream(token) => self.end_stream(token),
                 Timer::KillLogger(logger) => logger.kill(),
+                Timer::Answer(withheld) => self.withhold(*withheld),
             }
         }
     }

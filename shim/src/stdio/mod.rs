@@ -18,6 +18,7 @@ pub(crate) use open::{Input, Opened, Owner, open};
 pub(crate) use stream::{Stream, Wait};
 
 use crate::ttrpc::Status;
+use uri::Target;
 
 /// The names that containerd gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +27,15 @@ pub(crate) struct Names {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) terminal: bool,
+}
+
+impl Names {
+    /// Whether somebody has a fifo of the output open and has not read all that is in it.
+    pub(crate) fn are_unread(&self) -> bool {
+        [&self.stdout, &self.stderr]
+            .into_iter()
+            .any(|name| matches!(Target::parse(name), Ok(Target::Path(path)) if open::is_unread(&path)))
+    }
 }
 
 /// A pipe whose ends close on exec: read, write.

@@ -1,5 +1,7 @@
 //! What a name of standard output is: a path, or a URI with a scheme.
 
+use std::path::{Component, Path};
+
 use crate::ttrpc::Status;
 
 /// A name of an output, taken apart.
@@ -35,6 +37,14 @@ impl Target {
         };
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let path = decoded(path);
+        let plain = !Path::new(&path)
+            .components()
+            .any(|part| part == Component::ParentDir);
+        if !path.starts_with('/') || !plain {
+            return Err(Status::invalid(format!(
+                "stdout: {path:?} in {name:?} is not allowed: an absolute path without \"..\" is"
+            )));
+        }
         match scheme {
             "fifo" => Ok(Self::Path(path)),
             "file" => Ok(Self::File(path)),
@@ -113,5 +123,19 @@ mod tests {
     fn an_unknown_scheme_is_refused_by_name() {
         let error = Target::parse("npipe:///x").unwrap_err();
         assert!(error.message.contains("\"npipe\""), "{error:?}");
+    }
+
+    #[test]
+    fn a_path_leads_where_it_says() {
+        for name in [
+            "file://var/log/x",
+            "binary://../x",
+            "file:///var/../etc/passwd",
+            "binary:///a/%2e%2e/b",
+        ] {
+            let error = Target::parse(name).unwrap_err();
+            assert!(error.message.contains("absolute"), "{error:?}");
+        }
+        assert!(Target::parse("file:///var/..log").is_ok());
     }
 }

@@ -6,14 +6,14 @@ use runtime_core::Signal;
 use super::{Outcome, Phase, Task};
 use crate::proto::events::TaskDelete;
 use crate::proto::task::{DeleteRequest, DeleteResponse, ShutdownRequest};
-use crate::server::{Caller, Server, answer, done};
+use crate::server::{Caller, Server, done};
 use crate::ttrpc::Status;
 use crate::{place, rootfs};
 
 impl Server {
     pub(crate) fn delete(&mut self, caller: Caller, request: &DeleteRequest) -> Outcome {
         if !request.exec_id.is_empty() {
-            return self.delete_exec(&request.id, &request.exec_id);
+            return self.delete_exec(caller, &request.id, &request.exec_id);
         }
         self.attend_events(&request.id);
         let task = self.task(&request.id)?;
@@ -45,7 +45,7 @@ impl Server {
         }
     }
 
-    fn delete_exec(&mut self, id: &str, exec_id: &str) -> Outcome {
+    fn delete_exec(&mut self, caller: Caller, id: &str, exec_id: &str) -> Outcome {
         self.exec_may_have_ended(id, exec_id);
         let task = self.task(id)?;
         let program = task.program(exec_id)?;
@@ -60,9 +60,11 @@ impl Server {
             exited_at: program.exit.map(|exit| exit.at),
         };
         let io = std::mem::take(&mut program.io);
+        let outputs = program.names.clone();
         task.execs.remove(exec_id);
         self.program_deleted(io);
-        answer(&response)
+        self.reply_when_read(caller, response.encode_to_vec(), outputs);
+        Ok(None)
     }
 
     /// The library removes the container, in a thread: poststop hooks are run.
@@ -84,14 +86,18 @@ impl Server {
                 }
                 let task = server.tasks.remove(&id);
                 let task = task.ok_or_else(|| Status::not_found(format!("task {id:?} does not exist")))?;
-                Ok(server.deleted(task))
+                let outputs = task.init.names.clone();
+                Ok((server.deleted(task), outputs))
             });
-            if result.is_err()
-                && let Some(task) = server.tasks.get_mut(&id)
-            {
-                task.deleter = None;
+            match result {
+                Ok((answer, outputs)) => server.reply_when_read(caller, answer, outputs),
+                Err(status) => {
+                    if let Some(task) = server.tasks.get_mut(&id) {
+                        task.deleter = None;
+                    }
+                    server.reply(caller, Err(status));
+                }
             }
-            server.reply(caller, result);
         })?;
         Ok(None)
     }

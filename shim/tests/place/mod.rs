@@ -190,6 +190,24 @@ impl Client {
         message: &impl Message,
     ) -> Result<M, RpcStatus> {
         self.ask(method, message);
+        self.answer(method)
+    }
+
+    /// Whether an answer to what was asked last begins to arrive in this time.
+    pub(crate) fn has_answer_within(&mut self, patience: std::time::Duration) -> bool {
+        let timeout = rustix::event::Timespec {
+            tv_sec: patience.as_secs().cast_signed(),
+            tv_nsec: patience.subsec_nanos().into(),
+        };
+        let mut polled = [rustix::event::PollFd::new(
+            &self.socket,
+            rustix::event::PollFlags::IN,
+        )];
+        rustix::event::poll(&mut polled, Some(&timeout)).unwrap() > 0
+    }
+
+    /// The answer to what was asked last.
+    pub(crate) fn answer<M: Message + Default>(&mut self, method: &str) -> Result<M, RpcStatus> {
         let frame = receive(&mut self.socket).unwrap_or_else(|| panic!("{method}: the shim hung up"));
         assert_eq!(
             (frame.kind, frame.stream),
@@ -204,7 +222,7 @@ impl Client {
     }
 
     /// A call whose answer is not waited for.
-    fn ask(&mut self, method: &str, message: &impl Message) {
+    pub(crate) fn ask(&mut self, method: &str, message: &impl Message) {
         self.stream += 2;
         let request = Request {
             service: self.service.to_owned(),

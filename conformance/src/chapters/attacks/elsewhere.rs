@@ -26,7 +26,7 @@ pub(in super::super) const TESTS: &[Test] = &[
         )
     }),
     test("t25-socket-of-the-shim", "CVE-2020-15257", |_| {
-        skip("a shim is no part of runc's command line: tests of the package shim")
+        skip("a shim is no part of runc's command line: tests/attacks.rs of shim")
     }),
     test(
         "t27-archive-of-a-checkpoint",
@@ -34,7 +34,7 @@ pub(in super::super) const TESTS: &[Test] = &[
         |_| skip("needs CRIU and a kernel that lets it restore: tests/checkpoint.rs of runtime-cli"),
     ),
     test("t28-labels-and-log-uris", "CVE-2026-53488", |_| {
-        skip("a shim is no part of runc's command line: tests of the package shim")
+        skip("a shim is no part of runc's command line: tests/attacks.rs of shim")
     }),
     test("t31-files-of-a-handler", "CVE-2025-24965, CVE-2026-84042", |_| {
         skip("needs a build with a handler for virtual machines; without one nothing is written or run")
