@@ -69,7 +69,7 @@ fn a_container_in_the_hosts_network_finds_no_socket_of_the_shim() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&socket), 0o600);
     assert_eq!(mode(socket.parent().unwrap()) & 0o066, 0);
-    place.delete("n1");
+    client.end("n1");
 }
 
 #[test]
@@ -114,8 +114,7 @@ fn words_of_an_image_run_nothing() {
         client.create(&place, id, stdout);
         client.start(id);
         assert_eq!(client.wait(id), 0);
-        client.delete(id);
         assert_eq!(ran.exists(), runs, "{id}");
-        place.delete(id);
+        client.end(id);
     }
 }

@@ -11,9 +11,8 @@ use serde_json::json;
 use shim::proto::options::{OPTIONS, Options};
 use shim::proto::task::{
     CloseIoRequest, CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, ExecProcessRequest,
-    KillRequest, PauseRequest, PidsRequest, PidsResponse, ResizePtyRequest, ResumeRequest, ShutdownRequest,
-    StartRequest, StateRequest, StateResponse, StatsRequest, StatsResponse, Status, WaitRequest,
-    WaitResponse,
+    KillRequest, PauseRequest, PidsRequest, PidsResponse, ResizePtyRequest, ResumeRequest, StartRequest,
+    StateRequest, StateResponse, StatsRequest, StatsResponse, Status, WaitRequest, WaitResponse,
 };
 use shim::proto::types::{Any, Empty};
 
@@ -33,14 +32,6 @@ fn kill(client: &mut Client, id: &str) {
         all: false,
     };
     client.call::<Empty>("Kill", &request).unwrap();
-}
-
-fn shut_down(client: &mut Client, id: &str) {
-    let request = ShutdownRequest {
-        id: id.to_owned(),
-        now: false,
-    };
-    client.call::<Empty>("Shutdown", &request).unwrap();
 }
 
 fn alive(pid: u32) -> bool {
@@ -86,7 +77,7 @@ fn a_task_lives_and_its_shim_ends_with_it() {
     client.service = "containerd.task.v2.Task";
     assert_eq!(client.wait("c1"), 7);
     client.delete("c1");
-    shut_down(&mut client, "c1");
+    client.shut_down("c1");
     until("the shim has ended", || !alive(shim));
     assert!(!socket.exists());
     let mut lines: Vec<String> = std::fs::read_to_string(&log)
@@ -131,7 +122,7 @@ fn each_containerd_is_answered_in_its_own_form() {
         .unwrap_err();
     assert_eq!(error.code, 5, "{error:?}");
     let shim = shim_pid(&mut client, "f1");
-    shut_down(&mut client, "f1");
+    client.shut_down("f1");
     until("the shim has ended", || !alive(shim));
 }
 
@@ -215,7 +206,7 @@ fn programs_come_and_go_and_are_told_before_their_container() {
     kill(&mut client, "e1");
     assert_eq!(client.wait("e1"), 137);
     client.delete("e1");
-    shut_down(&mut client, "e1");
+    client.shut_down("e1");
     let added = ["/tasks/exec-added", "/tasks/exec-started"];
     let expected: Vec<&str> = ["/tasks/create", "/tasks/start"]
         .into_iter()
@@ -273,7 +264,7 @@ fn a_terminal_has_a_size_and_loses_nothing_at_its_end() {
     until("the output is there", || text().contains("\n2000\r\n"));
     assert!(text().contains("33 101"), "{}", text());
     client.delete("t1");
-    shut_down(&mut client, "t1");
+    client.shut_down("t1");
 }
 
 #[test]
@@ -344,7 +335,7 @@ fn pause_stats_and_refusals() {
     );
     assert_eq!(gone.unwrap_err().code, 5);
     client.delete("p1");
-    shut_down(&mut client, "p1");
+    client.shut_down("p1");
 }
 
 #[test]
@@ -404,7 +395,7 @@ fn what_nobody_waits_for_any_more_is_removed_and_its_shim_ends() {
         },
     );
     assert_eq!(gone.unwrap_err().code, 5);
-    shut_down(&mut second, "o1");
+    second.shut_down("o1");
     drop(second);
     std::fs::write(&go, "").unwrap();
     until("the shim has ended", || !alive(shim));
@@ -439,7 +430,7 @@ fn one_shim_serves_a_group_and_its_socket_goes_with_the_last() {
         kill(&mut client, id);
         client.wait(id);
         client.delete(id);
-        shut_down(&mut client, id);
+        client.shut_down(id);
         place.delete(id);
     }
     until("the shim has ended", || !alive(shim));
@@ -466,5 +457,5 @@ fn what_happens_while_containerd_is_away_is_told_when_it_is_back() {
     let mut client = Client::connect(&socket);
     assert_eq!(state(&mut client, "a1").exit_status, 42);
     client.delete("a1");
-    shut_down(&mut client, "a1");
+    client.shut_down("a1");
 }

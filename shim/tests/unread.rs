@@ -66,7 +66,7 @@ fn a_delete_is_answered_when_the_output_is_read() {
     assert_eq!(read(&reader), "word\n");
     let response: DeleteResponse = client.answer("Delete").unwrap();
     assert_eq!(response.exit_status, 0);
-    place.delete("u1");
+    client.shut_down("u1");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_client_that_never_reads_gets_its_answer_nevertheless() {
         begun.elapsed()
     );
     assert_eq!(read(&reader), "word\n");
-    place.delete("u2");
+    client.shut_down("u2");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn where_nobody_reads_nobody_is_waited_for() {
         begun.elapsed()
     );
     assert!(path.exists());
-    place.delete("u3");
+    client.shut_down("u3");
 }
 
 #[test]
@@ -151,5 +151,5 @@ fn the_output_of_a_program_that_exec_brought_is_waited_for() {
     assert!(!client.has_answer_within(Duration::from_millis(300)));
     assert_eq!(read(&reader), "word\n");
     let _: DeleteResponse = client.answer("Delete").unwrap();
-    place.delete("u4");
+    client.end("u4");
 }

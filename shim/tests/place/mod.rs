@@ -20,7 +20,8 @@ use shim::proto::bootstrap::{BootstrapParams, BootstrapResult, Extension};
 use shim::proto::events::ForwardRequest;
 use shim::proto::options::{OPTIONS, Options};
 use shim::proto::task::{
-    CreateTaskRequest, CreateTaskResponse, DeleteRequest, StartRequest, WaitRequest, WaitResponse,
+    CreateTaskRequest, CreateTaskResponse, DeleteRequest, KillRequest, ShutdownRequest, StartRequest,
+    WaitRequest, WaitResponse,
 };
 use shim::proto::types::{Any, Empty};
 use shim::ttrpc::{Frame, FrameKind, Request, Response, RpcStatus};
@@ -260,6 +261,28 @@ impl Client {
             exec_id: String::new(),
         };
         self.call::<WaitResponse>("Wait", &request).unwrap().exit_status
+    }
+
+    /// Ends what runs, deletes the task and lets the shim go.
+    pub(crate) fn end(&mut self, id: &str) {
+        let request = KillRequest {
+            id: id.to_owned(),
+            signal: 9,
+            ..KillRequest::default()
+        };
+        // What has ended already cannot be killed.
+        let _ = self.call::<Empty>("Kill", &request);
+        self.wait(id);
+        self.delete(id);
+        self.shut_down(id);
+    }
+
+    pub(crate) fn shut_down(&mut self, id: &str) {
+        let request = ShutdownRequest {
+            id: id.to_owned(),
+            now: false,
+        };
+        self.call::<Empty>("Shutdown", &request).unwrap();
     }
 
     pub(crate) fn delete(&mut self, id: &str) {
