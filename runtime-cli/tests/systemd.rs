@@ -160,10 +160,12 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn own_cgroup(pid: u64) -> String {
+/// Where a process is in the hierarchy of a controller; without one, in the unified hierarchy.
+fn own_cgroup(pid: u64, controller: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a process");
-    let line = text.lines().find_map(|line| line.strip_prefix("0::"));
-    line.expect("the unified hierarchy").to_owned()
+    let hierarchy = format!(":{controller}:");
+    let line = text.lines().find_map(|line| line.split_once(&hierarchy));
+    line.expect("the hierarchy").1.to_owned()
 }
 
 /// What a file of a cgroup holds, in the hierarchy that has the controller.
@@ -192,7 +194,7 @@ fn a_container_is_a_scope_with_its_limits() {
     assert_eq!(place.property("TimeoutStopUSec"), "3s");
     let slice = if is_root() { "system.slice" } else { "user.slice" };
     assert_eq!(place.property("Slice"), slice);
-    let cgroup = own_cgroup(place.pid());
+    let cgroup = own_cgroup(place.pid(), "");
     assert_eq!(place.property("ControlGroup"), cgroup);
     assert!(
         cgroup.ends_with(&format!("/{slice}/{}", place.unit())),
@@ -390,7 +392,7 @@ fn devices_survive_systemd() {
     let set = |text: String| -> BTreeSet<String> { text.lines().map(str::to_owned).collect() };
     let kernel = || match is_unified() {
         true => String::new(),
-        false => held("devices", &own_cgroup_of_devices(place.pid()), "devices.list"),
+        false => held("devices", &own_cgroup(place.pid(), "devices"), "devices.list"),
     };
     let state = || {
         [
@@ -447,11 +449,4 @@ fn devices_survive_systemd() {
             as at first, {kept}, at once and 3 s after each of: daemon-reload, the start of another unit, \
             set-property {weight}, daemon-reexec")})
     );
-}
-
-/// Where version 1 has the devices of a process.
-fn own_cgroup_of_devices(pid: u64) -> String {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a process");
-    let line = text.lines().find_map(|line| line.split_once(":devices:"));
-    line.expect("the hierarchy of devices").1.to_owned()
 }

@@ -25,7 +25,6 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// Longer than any call should take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What every containerd since 1.6 speaks.
 const NAMESPACE: &str = "bench";
 
 fn main() -> Outcome {

@@ -115,6 +115,7 @@ fn words_of_an_image_run_nothing() {
         client.start(id);
         assert_eq!(client.wait(id), 0);
         assert_eq!(ran.exists(), runs, "{id}");
-        client.end(id);
+        client.delete(id);
+        client.shut_down(id);
     }
 }

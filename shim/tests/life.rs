@@ -24,16 +24,6 @@ fn state(client: &mut Client, id: &str) -> StateResponse {
     client.call("State", &request).unwrap()
 }
 
-fn kill(client: &mut Client, id: &str) {
-    let request = KillRequest {
-        id: id.to_owned(),
-        exec_id: String::new(),
-        signal: 9,
-        all: false,
-    };
-    client.call::<Empty>("Kill", &request).unwrap();
-}
-
 fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
@@ -203,7 +193,7 @@ fn programs_come_and_go_and_are_told_before_their_container() {
         exec_id: "x2".to_owned(),
     };
     client.call::<Empty>("Start", &start).unwrap();
-    kill(&mut client, "e1");
+    client.kill("e1");
     assert_eq!(client.wait("e1"), 137);
     client.delete("e1");
     client.shut_down("e1");
@@ -323,7 +313,7 @@ fn pause_stats_and_refusals() {
     assert!(!stats.value.is_empty());
     let unknown = client.call::<Empty>("Levitate", &Empty {}).unwrap_err();
     assert_eq!(unknown.code, 12);
-    kill(&mut client, "p1");
+    client.kill("p1");
     assert_eq!(client.wait("p1"), 137);
     let gone = client.call::<Empty>(
         "Kill",
@@ -427,10 +417,7 @@ fn one_shim_serves_a_group_and_its_socket_goes_with_the_last() {
     let shim = shim_pid(&mut client, "g1");
     for id in ["g1", "g2"] {
         assert!(alive(shim));
-        kill(&mut client, id);
-        client.wait(id);
-        client.delete(id);
-        client.shut_down(id);
+        client.end(id);
         place.delete(id);
     }
     until("the shim has ended", || !alive(shim));

@@ -10,9 +10,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use place::{Client, Place, ready, until};
+use place::{Client, Place, ready};
 use shim::proto::task::{
-    DeleteRequest, DeleteResponse, ExecProcessRequest, StartRequest, StateRequest, StateResponse, Status,
+    DeleteRequest, DeleteResponse, ExecProcessRequest, StartRequest, WaitRequest, WaitResponse,
 };
 use shim::proto::types::{Any, Empty};
 
@@ -139,14 +139,12 @@ fn the_output_of_a_program_that_exec_brought_is_waited_for() {
         exec_id: "e".to_owned(),
     };
     let _: Empty = client.call("Start", &start).unwrap();
-    until("the program has ended", || {
-        let state = StateRequest {
-            id: "u4".to_owned(),
-            exec_id: "e".to_owned(),
-        };
-        let state: StateResponse = client.call("State", &state).unwrap();
-        state.status == Status::Stopped as i32
-    });
+    let wait = WaitRequest {
+        id: "u4".to_owned(),
+        exec_id: "e".to_owned(),
+    };
+    let ended: WaitResponse = client.call("Wait", &wait).unwrap();
+    assert_eq!(ended.exit_status, 0);
     client.ask("Delete", &request("u4", "e"));
     assert!(!client.has_answer_within(Duration::from_millis(300)));
     assert_eq!(read(&reader), "word\n");

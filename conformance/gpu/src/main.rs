@@ -3,7 +3,8 @@
 //! The driver is a fixture: stub libraries, nodes with the real numbers, procfs and sysfs as folders. Without a driver
 //! behind a node, opening it gives ENXIO where the device cgroup allows it and EPERM where it does not, which is what the
 //! checks look for. Each check prints one line of JSON with id, verdict (passed, failed, skipped) and evidence; what is
-//! skipped is not passed. Checks that another test makes are skipped and name its command. The runtime is a black box with runc's command line and this project's options for devices.
+//! skipped is not passed. Checks that another test makes are skipped and name its command. The runtime is a black box with
+//! runc's command line and this project's options for devices.
 //!
 //! Lives here: the order of a run. `world` makes what checks stand on, `checks` judges.
 

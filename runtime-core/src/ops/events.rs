@@ -106,7 +106,7 @@ impl Events {
 
     fn ended(&self) -> Result<bool> {
         match &self.pidfd {
-            Some(pidfd) => crate::sys::wait::ready_within(pidfd, Some(Duration::ZERO)),
+            Some(pidfd) => crate::sys::wait::has_ended(pidfd),
             None => Ok(true),
         }
     }

@@ -220,14 +220,13 @@ fn existing(path: &str) -> Result<Sink, Status> {
 /// Whether there is something in a fifo that its reader has not read. Without a reader nobody will.
 pub(super) fn is_unread(path: &str) -> bool {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fifo = |fd: &OwnedFd| {
-        rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
-    };
     // Fails where no reader has it open, or none has one any more.
     let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) else {
         return false;
     };
-    fifo(&fd) && rustix::io::ioctl_fionread(&fd).is_ok_and(|bytes| bytes > 0)
+    let is_fifo =
+        rustix::fs::fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+    is_fifo && rustix::io::ioctl_fionread(&fd).is_ok_and(|bytes| bytes > 0)
 }
 
 /// The client that made a fifo opens it a moment before or after its request. What is written and closed before that is

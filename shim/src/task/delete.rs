@@ -60,7 +60,7 @@ impl Server {
             exited_at: program.exit.map(|exit| exit.at),
         };
         let io = std::mem::take(&mut program.io);
-        let outputs = program.names.clone();
+        let outputs = std::mem::take(&mut program.names);
         task.execs.remove(exec_id);
         self.program_deleted(io);
         self.reply_when_read(caller, response.encode_to_vec(), outputs);

@@ -263,15 +263,18 @@ impl Client {
         self.call::<WaitResponse>("Wait", &request).unwrap().exit_status
     }
 
-    /// Ends what runs, deletes the task and lets the shim go.
-    pub(crate) fn end(&mut self, id: &str) {
+    pub(crate) fn kill(&mut self, id: &str) {
         let request = KillRequest {
             id: id.to_owned(),
             signal: 9,
             ..KillRequest::default()
         };
-        // What has ended already cannot be killed.
-        let _ = self.call::<Empty>("Kill", &request);
+        self.call::<Empty>("Kill", &request).unwrap();
+    }
+
+    /// Ends what runs, deletes the task and lets the shim go.
+    pub(crate) fn end(&mut self, id: &str) {
+        self.kill(id);
         self.wait(id);
         self.delete(id);
         self.shut_down(id);
