@@ -553,6 +553,17 @@ fn cpus_are_chosen() {
             .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
             .map(|list| list.trim().to_owned())
     };
+    // Before 6.2 a kernel forgets what was asked for when version 1 moves a process to another cpuset.
+    let (major, minor) = runtime_core::Runtime::new("/nowhere")
+        .facts()
+        .expect("facts")
+        .kernel;
+    let forgets = (major, minor) < (6, 2) && std::path::Path::new("/sys/fs/cgroup/cpuset/tasks").exists();
+    if forgets {
+        println!(
+            "SKIPPED cpus_are_chosen, initial alone: kernel {major}.{minor} forgets it at a move to another cpuset"
+        );
+    }
     let before = allowed(&std::fs::read_to_string("/proc/thread-self/status").expect("status"));
     for affinity in [
         json!({"initial": "0"}),
@@ -565,6 +576,9 @@ fn cpus_are_chosen() {
             LoadedProcess::from_slice(described.to_string().as_bytes(), "process.json").expect("a process");
         let (exit, text) = it.run(loaded.process);
         assert_eq!(exit, Exit::Code(0));
+        if forgets && affinity["final"].is_null() {
+            continue;
+        }
         assert_eq!(allowed(&text).as_deref(), Some("0"), "{affinity}");
     }
     let after = allowed(&std::fs::read_to_string("/proc/thread-self/status").expect("status"));

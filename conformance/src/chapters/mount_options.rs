@@ -9,10 +9,8 @@ use std::path::PathBuf;
 
 const ANCHOR: &str = "config.md#linux-mount-options";
 const HOST_MOUNT: &[Need] = &[Need::Root(why::HOST_MOUNT)];
-const IDMAP: &[Need] = &[
-    Need::Root("mounts of the host are id-mapped"),
-    Need::Kernel(5, 12),
-];
+/// The source is a tmpfs, which takes such mounts from 6.3 on.
+const IDMAP: &[Need] = &[Need::Root("mounts of the host are id-mapped"), Need::Kernel(6, 3)];
 
 /// The topic's tests.
 pub(crate) const TESTS: &[Test] = &[

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Outcome};
 use crate::home;
 use crate::report::Report;
 use crate::sys::errno::{EAGAIN, EINTR, EPIPE};
-use crate::sys::process::{End, Forked, NANOS, Strings};
+use crate::sys::process::{End, Forked, Kin, NANOS, Strings};
 use crate::sys::{self, Fd, Handle, fd, files, process};
 use crate::text::{Text, digits};
 
@@ -60,7 +60,7 @@ fn run_with(hook: &Hook<'_>, output: Option<Handle>) -> Outcome {
     let (reason, tell) = fd::pipe()?;
     let deadline =
         (hook.timeout != 0).then(|| process::now().saturating_add(hook.timeout.saturating_mul(NANOS)));
-    let (pid, pidfd) = match process::fork(false)? {
+    let (pid, pidfd) = match process::fork(Kin::Child)? {
         Forked::Child => {
             let failure = become_hook(hook, input.at(), output, &args, &env);
             let mut bytes = [0; REASON];

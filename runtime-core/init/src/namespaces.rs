@@ -7,7 +7,7 @@ use crate::report::Report;
 use crate::settings::write_value;
 use crate::sys::errno::{EACCES, EPROTO};
 use crate::sys::files::{self, open};
-use crate::sys::process::Forked;
+use crate::sys::process::{Forked, Kin};
 use crate::sys::{self, Fd, Handle, fd, identity, process};
 
 const CLONE_NEWTIME: u64 = 0x80;
@@ -58,11 +58,36 @@ pub(crate) fn close_all_but(these: &[i32], placed: Option<FdList<'_>>) -> Outcom
     }
 }
 
-/// Goes on in a sibling that is in the pid namespace joined or unshared before; this process reports it and ends. The
-/// sibling waits until that is done: the parent hears of it before it hears from it.
+/// Goes on in a sibling that is in the pid namespace joined or unshared before.
 pub(crate) fn fork(report: &Report) -> Outcome {
-    let (told, tell) = fd::pipe()?;
-    match process::fork(true)? {
+    let pipe = fd::pipe()?;
+    part(report, process::fork(Kin::Sibling)?, pipe)
+}
+
+/// The same in a sibling that is born in this cgroup, or in one that the parent names where the kernel refuses the first.
+pub(crate) fn fork_into(report: &Report, cgroup: i32) -> Outcome {
+    let mut cgroup = Some(Fd::own(cgroup));
+    let pipe = fd::pipe()?;
+    loop {
+        let kin = cgroup.as_ref().map_or(Kin::Sibling, Kin::SiblingIn);
+        match process::fork(kin) {
+            Err(refused) if cgroup.is_some() => {
+                let frame = Frame {
+                    errno: refused.errno.into(),
+                    ..Frame::new(FrameKind::Wanted, report.line())
+                };
+                report.say_with(frame, None);
+                cgroup = report.wait()?;
+            }
+            forked => return part(report, forked?, pipe),
+        }
+    }
+}
+
+/// This process reports the sibling and ends; the sibling waits until that is done, so that the parent hears of it before
+/// it hears from it.
+fn part(report: &Report, forked: Forked, (told, tell): (Fd, Fd)) -> Outcome {
+    match forked {
         Forked::Child => {
             drop(tell);
             let mut byte = [0];

@@ -108,6 +108,7 @@ impl Init {
             | Step::Join { .. }
             | Step::Unshare { .. }
             | Step::Fork {}
+            | Step::ForkInto { .. }
             | Step::BecomeRoot { .. }
             | Step::EnterTime { .. }
             | Step::JoinCgroup { .. }
@@ -224,6 +225,7 @@ impl Init {
             }
             Step::Unshare { namespaces } => process::unshare(namespaces),
             Step::Fork {} => namespaces::fork(&self.report),
+            Step::ForkInto { cgroup } => namespaces::fork_into(&self.report, cgroup),
             Step::BecomeRoot { drop_groups } => {
                 self.inside = true;
                 namespaces::become_root(drop_groups, self.dumpable)

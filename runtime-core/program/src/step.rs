@@ -145,6 +145,10 @@ steps! {
     /// Go on in a sibling (CLONE_PARENT), which is in the pid namespace joined or unshared before; say Sibling with
     /// its process descriptor and pid, and exit.
     9 Fork {}
+    /// Go on in a sibling that is born in this cgroup (CLONE_INTO_CGROUP), as with Fork. Where the kernel refuses, say
+    /// Wanted with the errno and wait for Go with another cgroup, or without one: the sibling then stays where this
+    /// process is.
+    14 ForkInto { cgroup: Fd }
     /// The id maps are written: become uid 0 and gid 0 of the user namespace, without supplementary groups where
     /// `drop_groups`; all capabilities stay.
     10 BecomeRoot { drop_groups: Bool }

@@ -20,9 +20,12 @@ impl Launch<'_> {
         let Some(kind) = awaited(step) else {
             return Ok(());
         };
-        let report = match self.link()?.expect(kind)? {
-            Ok(report) => report,
-            Err(failed) => return Err(self.failed(failed)),
+        let report = match step {
+            Step::ForkInto { .. } => self.born(host)?,
+            _ => match self.link()?.expect(kind)? {
+                Ok(report) => report,
+                Err(failed) => return Err(self.failed(failed)),
+            },
         };
         let missing = || {
             Error::new(
@@ -82,7 +85,7 @@ impl Launch<'_> {
         hand_over(agent, listener, pid, &host.agent_state(pid))
     }
 
-    fn failed(&self, report: Option<Report>) -> Error {
+    pub(super) fn failed(&self, report: Option<Report>) -> Error {
         let error = match report {
             Some(report) => failure(self.plan.line(report.frame.line), report),
             None => Error::new(ErrorKind::System, "init ended without a word"),
@@ -97,7 +100,7 @@ pub(super) fn awaited(step: &Step) -> Option<FrameKind> {
         Step::Sync {} | Step::Tell {} | Step::WaitStart { .. } => Some(FrameKind::Reached),
         Step::Borrow {} | Step::Extend {} => Some(FrameKind::Wanted),
         Step::Console { .. } => Some(FrameKind::Descriptor),
-        Step::Fork {} => Some(FrameKind::Sibling),
+        Step::Fork {} | Step::ForkInto { .. } => Some(FrameKind::Sibling),
         _ => None,
     }
 }

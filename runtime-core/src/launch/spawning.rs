@@ -5,40 +5,71 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{Host, Launch, Launched, Link, Watch, await_exec, image};
+use runtime_core_program::FrameKind;
+
+use super::{Host, Launch, Launched, Link, Report, Watch, await_exec, image};
 use crate::cgroup::Join;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{Descriptors, lower};
-use crate::plan::{FdName, Plan};
+use crate::plan::{Action, FdName, Line, Plan, Step};
 use crate::record::ProcessIdentity;
 use crate::state::Status;
 use crate::sys::{spawn, wait};
 
 impl Launch<'_> {
     pub(super) fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
-        let spawned = match self.spawn_in(namespaces) {
-            // A cgroup that is gone, or one of version 2 that has children with controllers: a container may have done
-            // either to its own.
-            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV | libc::EBUSY)) => {
-                let Some(other) = host.other_cgroup()? else {
-                    return Err(error);
-                };
-                self.cgroup = Some(other);
-                self.spawn_in(namespaces)?
-            }
-            Err(error) if error.errno() == Some(libc::EACCES) && host.may_stay_outside() => {
-                self.cgroup = None;
-                self.outside = true;
-                self.spawn_in(namespaces)?
-            }
-            other => other.map_err(|error| self.killed_by_memory(error))?,
-        };
+        let spawned = self
+            .spawn_in(namespaces)
+            .map_err(|error| self.killed_by_memory(error))?;
         self.descriptors = Descriptors::default();
         let pid = spawned.pid;
         self.init = Some(spawned);
         // init works by itself now: time to write down whom to end if this process dies, and what later commands need.
         host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))?;
         host.save_config()
+    }
+
+    /// Waits for the sibling that init makes in a cgroup of version 2, and names other places where the kernel refuses.
+    pub(super) fn born(&mut self, host: &mut dyn Host) -> Result<Report> {
+        let mut may_be_elsewhere = true;
+        loop {
+            let refused = match self.link()?.receive()? {
+                Some(report) if report.frame.kind == FrameKind::Wanted => report.frame.errno,
+                Some(report) if report.frame.kind == FrameKind::Sibling => return Ok(report),
+                Some(Report { frame, .. }) if frame.kind != FrameKind::Failed => {
+                    let message = format!("init said {:?} where a sibling was due", frame.kind);
+                    return Err(Error::new(ErrorKind::Internal, message));
+                }
+                failed => return Err(self.failed(failed)),
+            };
+            let errno = refused.cast_signed();
+            let error =
+                || self.killed_by_memory(not_cloned(0, true, std::io::Error::from_raw_os_error(errno)));
+            match errno {
+                // A cgroup that is gone, or one that has children with controllers: a container may have done either to
+                // its own.
+                libc::ENOENT | libc::ENODEV | libc::EBUSY if may_be_elsewhere => {
+                    may_be_elsewhere = false;
+                    let other = host.other_cgroup()?.ok_or_else(error)?;
+                    let Join { unified, .. } = other.join().map_err(not_joined)?;
+                    let unified = unified.ok_or_else(error)?;
+                    self.link()?.go(Some(unified.as_fd()))?;
+                    self.cgroup = Some(other);
+                }
+                libc::EACCES if host.may_stay_outside() => {
+                    self.cgroup = None;
+                    self.outside = true;
+                    self.link()?.go(None)?;
+                }
+                _ => return Err(error()),
+            }
+        }
+    }
+
+    /// Whether init goes on in a sibling for it.
+    fn enters_cgroup_later(&self) -> bool {
+        let enters = |line: &Line| matches!(line.action, Action::Init(Step::ForkInto { .. }));
+        self.plan.lines.iter().any(enters)
     }
 
     fn spawn_in(&mut self, namespaces: u64) -> Result<Launched> {
@@ -48,13 +79,16 @@ impl Launch<'_> {
             let Join {
                 tasks,
                 unified: directory,
-            } = cgroup
-                .join()
-                .map_err(|error| error.context("error adding pid of the new process to cgroups"))?;
+            } = cgroup.join().map_err(not_joined)?;
             for each in tasks {
                 self.descriptors.insert(FdName::Tasks(each.name), each.fd)?;
             }
-            unified = directory;
+            match directory {
+                Some(directory) if self.enters_cgroup_later() => {
+                    self.descriptors.insert(FdName::Cgroup, directory)?;
+                }
+                directory => unified = directory,
+            }
         }
         let (link, theirs) = Link::pair()?;
         let program = self
@@ -78,6 +112,10 @@ impl Launch<'_> {
             terminal: None,
         })
     }
+}
+
+fn not_joined(error: Error) -> Error {
+    error.context("error adding pid of the new process to cgroups")
 }
 
 /// Starts init with its program and the report socket, and the page of times where it is watched.

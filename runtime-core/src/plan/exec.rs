@@ -131,10 +131,15 @@ impl Plan {
         let program = Program::of(process, given, labels, &namespaces, filter.as_ref());
         let affinity = Affinity::of(process)?;
 
+        let birth = Birth::of(request, &namespaces);
         let mut schedule = Schedule::default();
         open(&mut schedule, &namespaces, request);
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "(exec)");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+        if birth == Birth::Early {
+            affinity.initial(&mut schedule);
+            fork_into(&mut schedule);
+        }
         if let Some(unit) = request.attach.clone() {
             // Before init has a sibling, which would stay outside.
             schedule.barrier(
@@ -152,12 +157,14 @@ impl Plan {
         }
         schedule.init(Step::Undumpable {}, "(security)");
         schedule.init(Step::NewSession {}, "(security)");
-        affinity.initial(&mut schedule);
+        if birth != Birth::Early {
+            affinity.initial(&mut schedule);
+        }
         join_cgroup(&mut schedule, request);
         if let Some((_, monitor)) = &request.rdt {
             rdt::join(&mut schedule, monitor.is_some());
         }
-        join(&mut schedule, &namespaces);
+        join(&mut schedule, &namespaces, birth);
         take_root(&mut schedule, &namespaces, request)?;
         program.stdio(&mut schedule);
         program.terminal(&mut schedule, false)?;
@@ -165,6 +172,7 @@ impl Plan {
             // Nothing else may hold init up from here on: the program must not run before its terminal is ready.
             schedule.barrier("process.terminal", []);
         }
+        affinity.all(&mut schedule);
         affinity.last(&mut schedule);
         labels.open_proc(&mut schedule, false);
         program.identity(&mut schedule)?;
@@ -271,7 +279,41 @@ fn file_of(kind: u32) -> &'static str {
     }
 }
 
-/// The unified hierarchy is entered by the clone itself.
+/// When init goes on in a sibling that is born in the container's cgroup of the unified hierarchy: a process is not moved
+/// there, because that waits for a grace period of the whole host.
+///
+/// Nor is init itself born there, as at a create: until it has executed its image it shares the caller's memory, and where
+/// `memory.oom.group` is set the kernel kills a whole cgroup and whoever shares memory with one of its processes. In a
+/// frozen cgroup it would not come to execute it, and hold up the calling thread with all signals blocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Birth {
+    /// There is no unified hierarchy.
+    None,
+    /// First, by the caller's own right: behind the step into a user namespace the kernel would refuse.
+    Early,
+    /// Where init goes on in a sibling anyhow.
+    Late,
+}
+
+impl Birth {
+    fn of(request: &ExecPlanRequest, namespaces: &Namespaces) -> Self {
+        let unified = |directory: &Directory| directory.kind == HierarchyKind::Unified;
+        if !request.cgroup.iter().any(unified) {
+            Self::None
+        } else if namespaces.has(PID) && !namespaces.has(USER) {
+            Self::Late
+        } else {
+            Self::Early
+        }
+    }
+}
+
+fn fork_into(schedule: &mut Schedule) {
+    let cgroup = FdName::Cgroup;
+    schedule.init(Step::ForkInto { cgroup }, "(exec)");
+}
+
+/// The hierarchies of version 1.
 fn join_cgroup(schedule: &mut Schedule, request: &ExecPlanRequest) {
     for directory in &request.cgroup {
         if directory.kind != HierarchyKind::Unified && !directory.read_only {
@@ -283,8 +325,12 @@ fn join_cgroup(schedule: &mut Schedule, request: &ExecPlanRequest) {
 
 /// A privileged caller has power over every namespace below its own, and keeps it only as long as it stays there; an
 /// unprivileged one gets its power from the user namespace.
-fn join(schedule: &mut Schedule, namespaces: &Namespaces) {
-    let others = KINDS.into_iter().filter(|kind| namespaces.has(*kind));
+fn join(schedule: &mut Schedule, namespaces: &Namespaces, birth: Birth) {
+    // With `nsdelegate` nobody is born out of the cgroup namespace that he is in: that one comes behind.
+    let behind = |kind: u32| birth == Birth::Late && kind == CGROUP;
+    let others = KINDS
+        .into_iter()
+        .filter(|kind| namespaces.has(*kind) && !behind(*kind));
     let user = Some(USER).filter(|kind| namespaces.has(*kind));
     let order: Vec<u32> = if namespaces.privileged() {
         others.chain(user).collect()
@@ -292,20 +338,30 @@ fn join(schedule: &mut Schedule, namespaces: &Namespaces) {
         user.into_iter().chain(others).collect()
     };
     for kind in order {
-        let namespace = FdName::Namespace(kind);
-        schedule.init(Step::Join { namespace, kind }, "linux.namespaces");
+        enter(schedule, kind);
         if kind == USER {
             let drop_groups = namespaces.can_set_groups();
             schedule.init(Step::BecomeRoot { drop_groups }, "linux.namespaces");
         }
     }
     if namespaces.has(PID) {
-        schedule.init(Step::Fork {}, "linux.namespaces");
+        match birth {
+            Birth::Late => fork_into(schedule),
+            Birth::None | Birth::Early => schedule.init(Step::Fork {}, "linux.namespaces"),
+        }
         // The sibling has a session of its own only if it makes one.
         schedule.init(Step::NewSession {}, "(security)");
     }
+    if birth == Birth::Late && namespaces.has(CGROUP) {
+        enter(schedule, CGROUP);
+    }
     // New credentials give the flag a system-wide default (proc_sys_fs(5), suid_dumpable).
     schedule.init(Step::Undumpable {}, "(security)");
+}
+
+fn enter(schedule: &mut Schedule, kind: u32) {
+    let namespace = FdName::Namespace(kind);
+    schedule.init(Step::Join { namespace, kind }, "linux.namespaces");
 }
 
 /// A process that joined the mount namespace stands in its root; without one the container is only chrooted.
@@ -350,12 +406,14 @@ impl Affinity {
         })
     }
 
-    /// Before the process enters the cgroups of version 1. In a unified hierarchy it is in the container's cgroup from
-    /// its first moment, so that the cgroup's CPUs bound this set too.
+    /// Before the process enters the container's cgroups.
     fn initial(&self, schedule: &mut Schedule) {
         set_cpus(schedule, self.initial.as_ref(), "process.execCPUAffinity.initial");
+    }
+
+    /// In the container's cgroups: which CPUs the caller happens to run on is no limit of the program.
+    fn all(&self, schedule: &mut Schedule) {
         if self.initial.is_none() {
-            // Which CPUs the caller happens to run on is no limit of the program.
             schedule.init(Step::AllCpus {}, "(exec)");
         }
     }

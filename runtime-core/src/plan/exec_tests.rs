@@ -150,12 +150,12 @@ fn a_whole_schedule() {
         "parent check that process 42 is the one started at 4711",
         "parent spawn init in no new namespaces",
         "init close stray descriptors",
+        "init go on in a sibling, inside the cgroup",
         "init report; wait",
         "parent set oom_score_adj 5",
         "parent let init go on",
         "init become undumpable",
         "init new session",
-        "init run on all CPUs of the cgroup",
         "init join cgroup cpu",
         "init join network namespace",
         "init join ipc namespace",
@@ -171,6 +171,7 @@ fn a_whole_schedule() {
         "init become undumpable",
         "init open root /",
         "init use the container's null device",
+        "init run on all CPUs of the cgroup",
         "init new session keyring _ses.c1",
         "init no new privileges",
         "init limit the bounding set to 0x20",
@@ -202,6 +203,36 @@ fn an_unprivileged_caller_gets_its_power_first() {
     assert!(index(&lines, "join pid") < index(&lines, "join mount"));
 }
 
+/// One sibling is enough where the caller keeps its rights over the cgroup up to there; behind the container's cgroup
+/// namespace it would have none.
+#[test]
+fn the_sibling_of_the_pid_namespace_is_born_in_the_cgroup() {
+    let all = ["pid", "mount", "cgroup", "uts"];
+    let described = json!({"args": ["id"], "cwd": "/"});
+    let lines = lines(&plan(&config(&all), &described, true));
+    let born = index(&lines, "inside the cgroup");
+    assert_eq!(lines.iter().filter(|line| line.contains("sibling")).count(), 1);
+    for before in ["join pid", "join mount", "join uts", "join cgroup cpu"] {
+        assert!(index(&lines, before) < born, "{before}: {lines:#?}");
+    }
+    for behind in ["join cgroup namespace", "open root", "run on all CPUs"] {
+        assert!(born < index(&lines, behind), "{behind}: {lines:#?}");
+    }
+    // Without a unified hierarchy nobody is born in it.
+    let mut version_1 = request();
+    version_1.cgroup.pop();
+    let plan = Plan::exec(
+        &saved(&config(&all)),
+        &process(&described),
+        &facts(true),
+        &version_1,
+    )
+    .unwrap();
+    let lines = self::lines(&plan);
+    assert!(!lines.iter().any(|line| line.contains("inside the cgroup")));
+    index(&lines, "sibling, inside the pid namespace");
+}
+
 #[test]
 fn what_the_container_shares_is_not_joined() {
     let lines = lines(&plan(
@@ -214,7 +245,11 @@ fn what_the_container_shares_is_not_joined() {
         2,
         "uts and one cgroup"
     );
-    assert!(!lines.iter().any(|line| line.contains("sibling")));
+    assert!(
+        !lines
+            .iter()
+            .any(|line| line.contains("sibling, inside the pid namespace"))
+    );
     assert!(index(&lines, "open root /bundle/rootfs") < index(&lines, "change root"));
 }
 

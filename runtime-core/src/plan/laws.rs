@@ -170,7 +170,9 @@ fn container_checked(plan: &Plan) -> Option<usize> {
 fn root_behind_namespaces(plan: &Plan) -> Option<usize> {
     let root = position(plan, |step| matches!(step, Step::OpenRoot { .. }))?;
     init_steps(plan)
-        .find(|(line, step)| *line > root && matches!(step, Step::Join { .. } | Step::Fork {}))
+        .find(|(line, step)| {
+            *line > root && matches!(step, Step::Join { .. } | Step::Fork {} | Step::ForkInto { .. })
+        })
         .map(|(line, _)| line)
 }
 
@@ -204,7 +206,9 @@ fn devices_move_to_waiting_init(plan: &Plan) -> Option<usize> {
     for (number, line) in plan.lines.iter().enumerate() {
         match &line.action {
             Action::Parent(ParentStep::MoveNetDevice { .. }) if !waiting || hooked => return Some(number),
-            Action::Init(Step::Join { .. } | Step::Unshare { .. } | Step::Fork {}) if number > first => {
+            Action::Init(
+                Step::Join { .. } | Step::Unshare { .. } | Step::Fork {} | Step::ForkInto { .. },
+            ) if number > first => {
                 return Some(number);
             }
             Action::Parent(ParentStep::Hook { .. }) | Action::Init(Step::Hook { .. }) => hooked = true,
@@ -323,7 +327,9 @@ fn labels_on_own_procfs(plan: &Plan) -> Option<usize> {
         match step {
             Step::OpenProc {} => opened = true,
             // The procfs shows the pid namespace that it was made in; whoever waits gives it up.
-            Step::Join { .. } | Step::Fork {} | Step::WaitStart { .. } => opened = false,
+            Step::Join { .. } | Step::Fork {} | Step::ForkInto { .. } | Step::WaitStart { .. } => {
+                opened = false
+            }
             Step::ExecProfile { .. } | Step::ExecLabel { .. } | Step::KeyLabel { .. } if !opened => {
                 return Some(line);
             }

@@ -257,6 +257,7 @@ fn init(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Join { kind, .. } => write!(f, "join {} namespace", name_of(*kind)),
         Step::Unshare { namespaces: flags } => write!(f, "unshare {} namespaces", namespaces(*flags)),
         Step::Fork {} => f.write_str("go on in a sibling, inside the pid namespace"),
+        Step::ForkInto { .. } => f.write_str("go on in a sibling, inside the cgroup"),
         Step::BecomeRoot { .. } => f.write_str("become root of the user namespace"),
         Step::EnterTime { offsets } => {
             write!(

@@ -24,6 +24,8 @@ pub enum FdName {
     Namespace(u32),
     /// The `tasks` file of this v1 hierarchy.
     Tasks(String),
+    /// The cgroup in the unified hierarchy.
+    Cgroup,
     /// CRIU's end of the socket that it is asked over.
     Criu,
     /// The `tasks` file of the resctrl group.
@@ -41,6 +43,7 @@ impl Serialize for FdName {
             Self::Preserved(number) => format!("preserved-{number}"),
             Self::Namespace(kind) => format!("namespace-{}", super::namespaces::name_of(*kind)),
             Self::Tasks(name) => format!("cgroup-{name}"),
+            Self::Cgroup => "cgroup".to_owned(),
             Self::Criu => "criu-socket".to_owned(),
             Self::RdtGroup => "resctrl-group".to_owned(),
             Self::RdtMonitor => "resctrl-monitor".to_owned(),

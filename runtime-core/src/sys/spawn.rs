@@ -72,7 +72,8 @@ pub(crate) struct Start<'a> {
     pub(crate) keep: &'a [RawFd],
     /// CLONE_NEW* flags.
     pub(crate) namespaces: u64,
-    /// The cgroup (version 2) that init is born in.
+    /// The cgroup (version 2) that init is born in. Only a fresh one: as long as init shares the caller's memory, the end of
+    /// a whole group for lack of memory (`memory.oom.group`) is the caller's, too.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
 

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use runtime_core_program::{Call, FrameKind, detail};
+use runtime_core_program::{Call, Frame, FrameKind, detail};
 use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::harness::*;
@@ -196,4 +197,85 @@ fn a_sibling_goes_on_in_the_pid_namespace() {
         .unwrap()
         .unwrap();
     assert_eq!(ended.exit_status(), Some(0));
+}
+
+/// The parent names another cgroup, or none, as long as the kernel refuses.
+#[test]
+fn a_sibling_is_born_in_a_cgroup_or_where_init_is() {
+    if !is_root() {
+        return;
+    }
+    let null = fs::File::open("/dev/null").unwrap();
+    let start = || {
+        let steps = [
+            Step::ForkInto {
+                cgroup: null.as_raw_fd(),
+            },
+            Step::Sync {},
+        ];
+        let init = Init::start_with(&bytes(&steps), &[null.as_fd()], Stdio::null());
+        let (frame, _) = init.receive().unwrap();
+        assert_eq!((frame.kind, frame.errno), (FrameKind::Wanted, 9), "no cgroup");
+        init
+    };
+    let cgroup_of = |frame: Frame| fs::read_to_string(format!("/proc/{}/cgroup", frame.value)).unwrap();
+    let sibling = |init: &Init| {
+        let (frame, _) = init.receive().unwrap();
+        assert_eq!(frame.kind, FrameKind::Sibling);
+        init.expect(FrameKind::Reached, 2);
+        frame
+    };
+    let mut init = start();
+    init.go(None);
+    let frame = sibling(&init);
+    assert_eq!(init.code(), Some(0), "the original ends");
+    assert_eq!(cgroup_of(frame), fs::read_to_string("/proc/self/cgroup").unwrap());
+    let unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let Some(top) = unified
+        .iter()
+        .map(Path::new)
+        .find(|top| top.join("cgroup.procs").exists())
+    else {
+        println!("SKIPPED a_sibling_is_born_in_a_cgroup_or_where_init_is: its second half needs cgroup v2");
+        return;
+    };
+    let group = CgroupFolder::new(top.join(format!("init-programs-{}", std::process::id())));
+    let mut init = start();
+    init.go(Some(null.as_fd()));
+    let (frame, _) = init.receive().unwrap();
+    assert_eq!((frame.kind, frame.errno), (FrameKind::Wanted, 9), "asked again");
+    init.go(Some(fs::File::open(&group.0).unwrap().as_fd()));
+    let frame = sibling(&init);
+    assert_eq!(init.code(), Some(0));
+    let name = group.0.file_name().unwrap().to_str().unwrap();
+    assert!(
+        cgroup_of(frame).contains(&format!("0::/{name}\n")),
+        "{}",
+        cgroup_of(frame)
+    );
+    let pid = rustix::process::Pid::from_raw(i32::try_from(frame.value).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+}
+
+/// A cgroup that goes with the test.
+struct CgroupFolder(std::path::PathBuf);
+
+impl CgroupFolder {
+    fn new(path: std::path::PathBuf) -> Self {
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for CgroupFolder {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
 }

@@ -22,6 +22,8 @@ const SET_SIZE: usize = 8;
 
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_PARENT: u64 = 0x8000;
+/// Kernel 5.7.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const PROT_READ: u32 = 1;
 const PROT_WRITE: u32 = 2;
 const MAP_PRIVATE: u32 = 2;
@@ -42,7 +44,7 @@ struct Action {
     mask: u64,
 }
 
-/// struct clone_args (first version and the two later fields that stay zero).
+/// struct clone_args of clone3(2), the version with a cgroup.
 #[repr(C)]
 struct CloneArgs {
     flags: u64,
@@ -53,7 +55,13 @@ struct CloneArgs {
     stack: u64,
     stack_size: u64,
     tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
+
+/// The size of its first version, which every kernel with clone3 knows: the rest is only told where it is used.
+const CLONE_ARGS_FIRST: usize = 64;
 
 /// struct timespec.
 #[repr(C)]
@@ -235,23 +243,46 @@ pub(crate) fn execute(path: &CStr, args: &Strings<'_>, env: &Strings<'_>) -> Fai
     }
 }
 
-/// Forks. A sibling is a child of this process's own parent, which is not told about its end by a signal.
-pub(crate) fn fork(sibling: bool) -> Outcome<Forked> {
+/// Whose child a new process is.
+#[derive(Clone, Copy)]
+pub(crate) enum Kin<'a> {
+    /// This process's own.
+    Child,
+    /// That of this process's own parent, which is not told about its end by a signal.
+    Sibling,
+    /// The same, born in this cgroup of version 2.
+    SiblingIn(&'a Fd),
+}
+
+/// Forks.
+pub(crate) fn fork(kin: Kin<'_>) -> Outcome<Forked> {
     let mut pidfd = -1i32;
+    let (relation, cgroup) = match kin {
+        Kin::Child => (0, None),
+        Kin::Sibling => (CLONE_PARENT, None),
+        Kin::SiblingIn(cgroup) => (CLONE_PARENT | CLONE_INTO_CGROUP, Some(cgroup)),
+    };
     let args = CloneArgs {
-        flags: CLONE_PIDFD | if sibling { CLONE_PARENT } else { 0 },
+        flags: CLONE_PIDFD | relation,
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
         child_tid: 0,
         parent_tid: 0,
         // clone3 demands 0 beside CLONE_PARENT: the child inherits this process's own exit signal.
-        exit_signal: if sibling { 0 } else { SIGCHLD },
+        exit_signal: if relation == 0 { SIGCHLD } else { 0 },
         stack: 0,
         stack_size: 0,
         tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: cgroup.map_or(0, |cgroup| u64::from(cgroup.at().number().cast_unsigned())),
+    };
+    let size = match cgroup {
+        Some(_) => size_of::<CloneArgs>(),
+        None => CLONE_ARGS_FIRST,
     };
     // SAFETY: without CLONE_VM the child gets a copy of the memory and the stack, so returning twice is sound; the
     // kernel reads `args` and writes one int to `pidfd`.
-    let pid = unsafe { invoke!(Clone, CLONE3, &raw const args, size_of::<CloneArgs>()) }?;
+    let pid = unsafe { invoke!(Clone, CLONE3, &raw const args, size) }?;
     #[allow(
         clippy::cast_possible_truncation,
         reason = "process numbers have at most 22 bits"
