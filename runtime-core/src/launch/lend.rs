@@ -35,9 +35,20 @@ pub(super) fn open(
             mapped_userns(idmap)?
         };
         sys::mount::map_ids(&tree, userns.as_fd(), idmap.recursive)
-            .map_err(|error| Error::os(format!("mount_setattr({source:?}, MOUNT_ATTR_IDMAP)"), error))?;
+            .map_err(|error| not_mapped(source, error))?;
     }
     Ok(tree)
+}
+
+/// mount_setattr(2): EINVAL also where the filesystem knows nothing of it (tmpfs before 6.3, overlayfs before 5.19).
+fn not_mapped(source: &str, error: std::io::Error) -> Error {
+    let error = Error::os(format!("mount_setattr({source:?}, MOUNT_ATTR_IDMAP)"), error);
+    match error.errno() {
+        Some(libc::EINVAL) => {
+            error.with_hint("the filesystem may not support id-mapped mounts on this kernel")
+        }
+        _ => error,
+    }
 }
 
 fn namespace_of(pid: i32) -> Result<OwnedFd> {
