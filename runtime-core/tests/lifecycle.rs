@@ -62,6 +62,50 @@ fn a_life() {
     runtime.delete(&id("life"), true).unwrap();
 }
 
+/// A program that embeds the library keeps values while others work on its containers.
+#[test]
+fn a_value_follows_what_others_do() {
+    let Some(place) = sandbox("a_value_follows_what_others_do") else {
+        return;
+    };
+    let kept = place.create("kept", "exec sleep 1000");
+    let loaded = place.runtime().container(&id("kept")).unwrap();
+    place.runtime().container(&id("kept")).unwrap().start().unwrap();
+    for value in [&kept, &loaded] {
+        assert_eq!(value.status().unwrap(), Status::Running);
+        assert_eq!(value.state().unwrap().pid, value.pid().unwrap());
+    }
+    // One that was looked up while the container was made: a hook on the host is a good moment.
+    let mut config = place.config("seen", &["/bin/sleep", "1000"]);
+    let go = place.dir().join("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+    config["hooks"] =
+        json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", wait], "timeout": 60}]});
+    let (runtime, request) = (place.runtime(), place.request("seen", &config));
+    let creates = std::thread::spawn(move || runtime.create(request));
+    let mut early = None;
+    eventually("a container that is being made", || {
+        early = place.runtime().container(&id("seen")).ok();
+        early
+            .as_ref()
+            .is_some_and(|early| early.status().unwrap() == Status::Creating)
+    });
+    let early = early.unwrap();
+    std::fs::write(go, "").unwrap();
+    let mut container = creates.join().unwrap().unwrap();
+    assert_eq!(early.status().unwrap(), Status::Created);
+    container.start().unwrap();
+    assert_eq!(early.status().unwrap(), Status::Running);
+    early.kill(Signal::KILL, false).unwrap();
+    assert_eq!(container.wait().unwrap(), Exit::Signal(9));
+    early.wait().unwrap();
+    assert_eq!(early.status().unwrap(), Status::Stopped);
+    for name in ["kept", "seen"] {
+        place.runtime().delete(&id(name), true).unwrap();
+        assert_eq!(place.remains(name), Vec::<PathBuf>::new());
+    }
+}
+
 #[test]
 fn pause_and_resume_also_before_the_start() {
     let Some(place) = sandbox("pause_and_resume_also_before_the_start") else {

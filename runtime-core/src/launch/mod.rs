@@ -37,7 +37,7 @@ use crate::cgroup::systemd::ScopePlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::hooks::Picture;
 use crate::lower::Descriptors;
-use crate::plan::{Action, FdName, Line, ParentStep, Plan};
+use crate::plan::{Action, FdName, Line, ParentStep, Plan, PlannedHook};
 use crate::record::ProcessIdentity;
 use crate::resctrl::RdtRecord;
 use crate::state::Status;
@@ -61,6 +61,11 @@ pub(crate) trait Host {
     fn agent_state(&self, pid: i32) -> Vec<u8>;
     /// The directory that host-side hooks run in.
     fn bundle(&self) -> &Path;
+    /// Runs a hook on the host, which may take long, and may call the runtime for its container.
+    fn run_hook(&mut self, hook: &PlannedHook, state: &[u8]) -> Result<()> {
+        let cwd = self.bundle();
+        run_hook(HookRun { hook, state, cwd })
+    }
     /// A socket in the state directory that listens for `start`.
     fn listen(&self) -> Result<OwnedFd>;
     /// Lets systemd make the scope around init.
@@ -248,12 +253,7 @@ impl<'a> Launch<'a> {
             ParentStep::Hook { hook } => {
                 let pid = self.pid()?;
                 let state = host.hook_state(Status::Creating, pid);
-
-                run_hook(HookRun {
-                    hook,
-                    state: &state,
-                    cwd: host.bundle(),
-                })
+                host.run_hook(hook, &state)
             }
             ParentStep::OomScore { value } => self.oom_score(*value),
             ParentStep::Rlimit {

@@ -13,10 +13,10 @@ use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::HostFacts;
 use crate::gpu;
-use crate::launch::{HookRun, Host, Launch, Launched, listener};
+use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
 use crate::lower::Descriptors;
-use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
-use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
+use crate::plan::{Action, HookKind, Plan, PlanRequest, PlannedHook, StartBy, Step, planned_hooks};
+use crate::record::{CONFIG, Lock, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
 use crate::request::{CgroupDriver, CreateRequest};
 use crate::resctrl::RdtRecord;
 use crate::spec::{LoadedSpec, Warning};
@@ -97,7 +97,7 @@ impl Runtime {
         )?;
 
         let span = self.trace.span("make the state directory");
-        let (dir, _lock) = StateDir::create(self.root(), &request.id)?;
+        let (dir, lock) = StateDir::create(self.root(), &request.id)?;
         drop(span);
         let record = match record_of(&request, rootfs, &plan) {
             Ok(record) => Record {
@@ -112,6 +112,7 @@ impl Runtime {
         };
         let mut making = Making {
             dir: &dir,
+            lock: Some(lock),
             record,
             spec: &request.spec,
             manager,
@@ -129,6 +130,7 @@ impl Runtime {
                 Ok(Container {
                     dir,
                     record,
+                    seen: None,
                     terminal,
                     pidfd: Some(pidfd),
                     filter_flags,
@@ -139,15 +141,8 @@ impl Runtime {
             }
             Err(error) => {
                 let _span = self.trace.span("remove what was made");
-                let mut record = making.record;
-                // Nobody makes it any more: what cannot be removed now is not "creating" but may be deleted.
-                record.status = Status::Stopped;
-                if !record.cgroup_made {
-                    record.cgroup = None;
-                }
-                let _ = dir.save(&record);
-                // What went wrong first is what the caller must hear; what is left is in the record.
-                let _ = destroy(dir, Some(&record), &self.trace);
+                let (record, lock) = (making.record, making.lock);
+                give_up(dir, lock, record, &self.trace);
                 Err(error)
             }
         }
@@ -184,9 +179,25 @@ impl Runtime {
     }
 }
 
+/// Ends and removes what there is of a container that failed. What went wrong first is what the caller must hear; what
+/// cannot be removed is in the record. Without the lock there is nothing to do: who deleted the container while a hook ran
+/// has removed it, and its id may mean another one by now.
+pub(super) fn give_up(dir: StateDir, lock: Option<Lock>, mut record: Record, trace: &Trace) {
+    let Some(lock) = lock else { return };
+    // Nobody makes it any more: what cannot be removed now is not "creating" but may be deleted.
+    record.status = Status::Stopped;
+    if !record.cgroup_made {
+        record.cgroup = None;
+    }
+    let _ = dir.save(&record);
+    let _ = destroy(dir, lock, Some(&record), trace);
+}
+
 /// A container that is being made.
 pub(super) struct Making<'a> {
     pub(super) dir: &'a StateDir,
+    /// Keeps others out, but not while a hook runs. None: the container was deleted meanwhile.
+    pub(super) lock: Option<Lock>,
     pub(super) record: Record,
     pub(super) spec: &'a LoadedSpec,
     /// The connection to systemd, with its driver.
@@ -235,7 +246,19 @@ impl Making<'_> {
         self.record.leave_shared_groups();
         self.trace
             .time("save the record", || self.dir.save(&self.record))?;
-        poststart(&self.record, &self.trace)
+        if self.record.poststart.is_empty() {
+            return Ok(());
+        }
+        self.unlocked(|making| poststart(&making.record, &making.trace))
+    }
+
+    /// Lets others at the container while hooks run, which they may be themselves: a hook that calls the runtime for its
+    /// container would wait for ever, and so would a delete for a hook that does not end.
+    pub(super) fn unlocked(&mut self, hooks: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        self.lock = None;
+        let ran = hooks(self);
+        self.lock = Some(self.dir.lock_again()?);
+        ran
     }
 }
 
@@ -313,6 +336,13 @@ impl Host for Making<'_> {
 
     fn bundle(&self) -> &Path {
         &self.record.bundle
+    }
+
+    fn run_hook(&mut self, hook: &PlannedHook, state: &[u8]) -> Result<()> {
+        self.unlocked(|making| {
+            let cwd = &making.record.bundle;
+            run_hook(HookRun { hook, state, cwd })
+        })
     }
 
     fn listen(&self) -> Result<OwnedFd> {

@@ -10,12 +10,15 @@ use crate::cgroup::systemd::{Manager, Scope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::launch::HookRun;
-use crate::record::{Record, StateDir};
+use crate::record::{Lock, Record, StateDir};
 use crate::state::Status;
 use crate::trace::Trace;
 
 /// How long processes and cgroups may take to be gone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long another operation may go on after its container was killed; an update waits for systemd as long as 30 s.
+const LOCK_PATIENCE: Duration = Duration::from_secs(40);
 
 /// How long an init that lost its parent may take to notice.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,7 +32,11 @@ pub struct Deleted {
 
 impl Runtime {
     /// Deletes a container. Without `force` it must be stopped or only created; with it the container is killed
-    /// first, remains of a killed runtime are cleaned too, and a missing container is fine.
+    /// first, remains of a killed runtime are cleaned too, and a missing container is fine. An operation that is under way
+    /// is not waited for then: the container that it works on is killed, so that it fails.
+    ///
+    /// Before kernel 6.15 the end of a container that is killed here may be told as [`crate::Exit::Unknown`] to a thread of the
+    /// same process that waits for it: only one of the two can reap it.
     ///
     /// # Errors
     /// NotFound; WrongState, where it is not stopped; System, where something cannot be removed: delete may be repeated.
@@ -41,7 +48,11 @@ impl Runtime {
                 Err(not_found())
             };
         };
-        let _lock = match self.trace.time("wait for the lock", || dir.lock()) {
+        let locked = self.trace.time("wait for the lock", || match force {
+            true => lock_by_force(&dir),
+            false => dir.lock(),
+        });
+        let lock = match locked {
             // Another delete was faster.
             Err(error) if force && error.kind() == ErrorKind::NotFound => return Ok(Deleted::default()),
             other => other?,
@@ -75,12 +86,42 @@ impl Runtime {
                 }
             }
         }
-        destroy(dir, record.as_ref(), &self.trace)
+        destroy(dir, lock, record.as_ref(), &self.trace)
     }
 }
 
-/// Ends and removes everything that the record lists, then the record.
-pub(super) fn destroy(dir: StateDir, record: Option<&Record>, trace: &Trace) -> Result<Deleted> {
+/// The lock, also from who waits for the container itself: for a hook in it that does not end, or for an image to be
+/// written. Without its processes nothing is left to wait for.
+fn lock_by_force(dir: &StateDir) -> Result<Lock> {
+    if let Some(lock) = dir.lock_within(Duration::ZERO)? {
+        return Ok(lock);
+    }
+    // What cannot be read now is read again under the lock.
+    if let Ok(Some(record)) = dir.load() {
+        if let Some(init) = record.init.and_then(|init| init.open().ok().flatten()) {
+            // The end of what is gone already is fine, and of what cannot be killed the lock's holder will tell.
+            let _ = crate::sys::wait::signal(&init, libc::SIGKILL);
+        }
+        let cgroup = record
+            .cgroup
+            .as_ref()
+            .filter(|_| record.cgroup_made && !record.own_pid_namespace);
+        if let Some(cgroup) = cgroup.map(Cgroup::open) {
+            let _ = cgroup.kill_all();
+        }
+    }
+    dir.lock_within(LOCK_PATIENCE)?.ok_or_else(|| {
+        let message = format!(
+            "another operation on the container has not ended within {} s, although its processes were killed",
+            LOCK_PATIENCE.as_secs()
+        );
+        Error::new(ErrorKind::System, message)
+    })
+}
+
+/// Ends and removes everything that the record lists, then the record. The lock is given up before the poststop hooks: by
+/// then there is nothing that it would keep others from.
+pub(super) fn destroy(dir: StateDir, lock: Lock, record: Option<&Record>, trace: &Trace) -> Result<Deleted> {
     // A directory without a record: the runtime died before it did anything.
     let Some(record) = record else {
         dir.remove()?;
@@ -112,6 +153,7 @@ pub(super) fn destroy(dir: StateDir, record: Option<&Record>, trace: &Trace) -> 
         crate::resctrl::remove(rdt)?;
     }
     trace.time("remove the state directory", || dir.remove())?;
+    drop(lock);
     for hook in &record.poststop {
         let state = document(record, Status::Stopped, 0);
         let run = HookRun {

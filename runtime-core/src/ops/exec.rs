@@ -85,6 +85,9 @@ impl Container {
     /// WrongState, where the container is stopped or paused; Program, where the program cannot be executed. What was
     /// started has been killed then.
     pub fn exec(&self, request: ExecRequest) -> Result<Executed> {
+        if let Some(now) = self.now()? {
+            return now.exec(request);
+        }
         self.enter(request).map_err(|error| self.blame_the_end(error))
     }
 

@@ -26,6 +26,9 @@ impl Container {
     /// # Errors
     /// NotRunning, where there is nobody to signal; System.
     pub fn kill(&self, signal: Signal, all: bool) -> Result<()> {
+        if let Some(now) = self.now()? {
+            return now.kill(signal, all);
+        }
         let _span = self.trace.span("signal");
         let cgroup = self.cgroup();
         let everyone = all || (signal == Signal::KILL && !self.record.own_pid_namespace);

@@ -1,6 +1,7 @@
 //! The verbs: each loads a record, acts on the container, and saves.
 //!
-//! A verb that changes a container holds its lock. Waiting is by process descriptors and sockets, never by polling.
+//! A verb that changes a container holds its lock, but not while hooks of the host run: these may call the runtime for the
+//! container. Waiting is by process descriptors and sockets; only for a lock that has to come free in time is asked again.
 
 mod checkpoint;
 mod children;
@@ -36,7 +37,7 @@ use crate::id::ContainerId;
 use crate::launch::{HookRun, run_hook};
 use crate::lower::Descriptors;
 use crate::plan::{Action, FdName, Plan, Step};
-use crate::record::{Record, StateDir};
+use crate::record::{Record, Stamp, StateDir};
 use crate::request::{CgroupDriver, Stdio, Terminal};
 use crate::state::Exit;
 use crate::trace::Trace;
@@ -120,21 +121,29 @@ impl Runtime {
 }
 
 /// A container.
+///
+/// The value may be kept while others, threads or processes, work on the container: its status is looked up whenever it is
+/// needed. [`Container::pid`] and [`Container::pidfd`] are those of the moment it was made; they change only where it was made
+/// from a container that was being created.
 #[derive(Debug)]
 pub struct Container {
     dir: StateDir,
     record: Record,
+    /// Which of the files that the record was in one after the other was read; None where it was not read but made.
+    seen: Option<Stamp>,
     terminal: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
     warnings: Vec<crate::spec::Warning>,
     filter_flags: Option<u32>,
     /// What [`Container::config`] has read.
-    config: Mutex<Option<(processes::Stamp, crate::spec::LoadedSpec)>>,
+    config: Mutex<Option<(Stamp, crate::spec::LoadedSpec)>>,
     trace: Trace,
 }
 
 impl Container {
     fn load(dir: StateDir, trace: &Trace) -> Result<Self> {
+        // Before the record is read: what is written meanwhile is then seen to be new.
+        let seen = dir.stamp()?;
         let record = dir.load()?.ok_or_else(not_found)?;
         let pidfd = match &record.init {
             Some(init) => init.open()?,
@@ -143,6 +152,7 @@ impl Container {
         Ok(Self {
             dir,
             record,
+            seen,
             terminal: None,
             pidfd,
             warnings: Vec::new(),
@@ -194,7 +204,10 @@ impl Container {
     /// System, where the descriptor cannot be waited for.
     pub fn wait(&self) -> Result<Exit> {
         let Some(pidfd) = &self.pidfd else {
-            return Ok(Exit::Unknown);
+            return match self.now()? {
+                Some(now) if now.pidfd.is_some() => now.wait(),
+                _ => Ok(Exit::Unknown),
+            };
         };
         match crate::sys::wait::exit_of(pidfd) {
             Exit::Unknown => crate::sys::wait::ready_within(pidfd, None).map(|_| Exit::Unknown),
@@ -212,6 +225,7 @@ impl Container {
 
     /// Reads the record again, under the lock.
     fn refresh(&mut self) -> Result<()> {
+        self.seen = self.dir.stamp()?;
         self.record = self.dir.load()?.ok_or_else(not_found)?;
         if let (None, Some(init)) = (&self.pidfd, &self.record.init) {
             self.pidfd = init.open()?;

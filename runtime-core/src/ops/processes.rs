@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use super::Container;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{CONFIG, parent_of};
+use crate::record::{CONFIG, Stamp, parent_of};
 use crate::spec::LoadedSpec;
 use crate::state::Status;
 
@@ -36,7 +36,7 @@ impl Container {
     /// State, where it is missing or damaged; System.
     pub fn config(&self) -> Result<LoadedSpec> {
         let file = self.config_file()?;
-        let stamp = Stamp::of(&file)?;
+        let stamp = Stamp::of(&file).map_err(|errno| Error::os(format!("fstat({CONFIG})"), errno))?;
         let mut known = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, config)) = known.as_ref().filter(|(of, _)| *of == stamp) {
             return Ok(config.clone());
@@ -103,22 +103,5 @@ fn family(init: i32, namespace: bool) -> Result<Vec<i32>> {
         }
         found.extend(children.iter().map(|(pid, _)| *pid));
         others = rest;
-    }
-}
-
-/// Which file it is that was read: an update puts another one in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    inode: u64,
-    changed: (i64, u64),
-}
-
-impl Stamp {
-    fn of(file: &OwnedFd) -> Result<Self> {
-        let stat = rustix::fs::fstat(file).map_err(|errno| Error::os(format!("fstat({CONFIG})"), errno))?;
-        Ok(Self {
-            inode: stat.st_ino,
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
-        })
     }
 }

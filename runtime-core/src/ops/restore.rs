@@ -14,8 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::checkpoint::DESCRIPTORS;
-use super::create::{Making, check_rootfs, real_bundle, record_of};
-use super::delete::destroy;
+use super::create::{Making, check_rootfs, give_up, real_bundle, record_of};
 use super::state::document;
 use super::{Container, Runtime, stdio_names};
 use crate::cgroup::Cgroup;
@@ -29,7 +28,6 @@ use crate::plan::{FdName, HookKind, Plan, RestorePlan, StartBy, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, StateDir, TEMPORARY_CONFIG};
 use crate::request::{CreateRequest, RestoreRequest, Stdio, Terminal};
 use crate::state::Status;
-use crate::trace::Trace;
 
 /// CRIU's log, in the working directory.
 const LOG: &str = "restore.log";
@@ -106,12 +104,13 @@ struct Ready {
 
 impl Ready {
     fn make(mut self, runtime: &Runtime, request: &RestoreRequest) -> Result<Container> {
-        let (dir, _lock) = StateDir::create(runtime.root(), &request.id)?;
+        let (dir, lock) = StateDir::create(runtime.root(), &request.id)?;
         // Until the container's own first process is known, only its cgroup tells who belongs to it.
         let own_pid_namespace = std::mem::replace(&mut self.record.own_pid_namespace, false);
         let mut restoring = Restoring {
             making: Making {
                 dir: &dir,
+                lock: Some(lock),
                 record: self.record,
                 spec: &request.spec,
                 manager: self.manager,
@@ -125,11 +124,12 @@ impl Ready {
             own_pid_namespace,
         };
         let result = restoring.run(self.descriptors, &self.names, self.printed);
-        let (record, terminal) = (restoring.making.record, restoring.master);
+        let (record, lock, terminal) = (restoring.making.record, restoring.making.lock, restoring.master);
         match result {
             Ok(pidfd) => Ok(Container {
                 dir,
                 record,
+                seen: None,
                 terminal,
                 pidfd: Some(pidfd),
                 warnings: self.plan.criu.warnings,
@@ -138,7 +138,7 @@ impl Ready {
                 trace: runtime.trace.clone(),
             }),
             Err(error) => {
-                give_up(dir, record, &runtime.trace);
+                give_up(dir, lock, record, &runtime.trace);
                 Err(error)
             }
         }
@@ -153,17 +153,6 @@ fn like_create(request: &mut RestoreRequest) -> Result<CreateRequest> {
     like_create.stdio = std::mem::take(&mut request.stdio);
     like_create.notify_socket = request.notify_socket.clone();
     Ok(like_create)
-}
-
-/// Ends and removes what there is of a container that failed. What went wrong first is what the caller must hear; what
-/// cannot be removed is in the record.
-fn give_up(dir: StateDir, mut record: Record, trace: &Trace) {
-    record.status = Status::Stopped;
-    if !record.cgroup_made {
-        record.cgroup = None;
-    }
-    let _ = dir.save(&record);
-    let _ = destroy(dir, Some(&record), trace);
 }
 
 /// A container that is being restored.
@@ -304,23 +293,25 @@ impl Restoring<'_> {
     }
 
     /// The namespaces are there and nobody is in them but the first process, which waits.
-    fn set_up(&self, pid: i32) -> Result<()> {
+    fn set_up(&mut self, pid: i32) -> Result<()> {
         if self.plan.surroundings.own_network {
             namespaces::set_loopback_up(pid)?;
         }
-        let record = &self.making.record;
         let spec = &self.request.spec.spec;
         let hooks = [HookKind::Prestart, HookKind::CreateRuntime]
             .into_iter()
             .flat_map(|kind| planned_hooks(spec, kind));
         for hook in hooks {
-            let state = document(record, Status::Creating, pid);
-            let run = HookRun {
-                hook: &hook,
-                state: &state,
-                cwd: &record.bundle,
-            };
-            super::hook(&self.making.trace, run)?;
+            self.making.unlocked(|making| {
+                let record = &making.record;
+                let state = document(record, Status::Creating, pid);
+                let run = HookRun {
+                    hook: &hook,
+                    state: &state,
+                    cwd: &record.bundle,
+                };
+                super::hook(&making.trace, run)
+            })?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ impl Container {
     /// WrongState, where it is not created; InvalidSpec, where its configuration has no process; Program and Hook, where the program or a startContainer hook fails: the
     /// container is stopped then.
     pub fn start(&mut self) -> Result<()> {
-        let _lock = self.trace.time("wait for the lock", || self.dir.lock())?;
+        let lock = self.trace.time("wait for the lock", || self.dir.lock())?;
         self.refresh()?;
         let (status, above) = self.status_and_frozen_above()?;
         match status {
@@ -54,6 +54,8 @@ impl Container {
             self.dir.save(&self.record)?;
             self.dir.unlink(START_SOCKET)
         })?;
+        // A hook may call the runtime for its container, and one that does not end must not hold a delete up.
+        drop(lock);
         poststart(&self.record, &self.trace).inspect_err(|_| {
             if let Some(pidfd) = &self.pidfd {
                 let _ = super::kill::end(pidfd);

@@ -45,6 +45,27 @@ impl Container {
 
     /// The status, and the cgroup that was looked at for it, which a second question need not open again.
     fn look(&self) -> Result<(Status, Option<Cgroup>)> {
+        match self.now()? {
+            Some(now) => now.look_at_processes(),
+            None => self.look_at_processes(),
+        }
+    }
+
+    /// The container as it is recorded by now, where that may have changed since this value was made: somebody else may have
+    /// made it ready or started it.
+    pub(super) fn now(&self) -> Result<Option<Self>> {
+        if !matches!(self.record.status, Status::Creating | Status::Created) {
+            return Ok(None);
+        }
+        match self.dir.stamp()? {
+            // Deleted: nothing is going to change any more.
+            None => Ok(None),
+            stamp if stamp == self.seen => Ok(None),
+            _ => Self::load(self.dir.try_clone()?, &self.trace).map(Some),
+        }
+    }
+
+    fn look_at_processes(&self) -> Result<(Status, Option<Cgroup>)> {
         let _span = self.trace.span("look at the processes");
         let record = &self.record;
         let alive = match &self.pidfd {

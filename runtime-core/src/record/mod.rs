@@ -5,6 +5,7 @@
 //! the old or the new one, never half of one. Nothing is synced to disk: after a power cut the containers are gone too.
 
 mod identity;
+mod stamp;
 mod start_line;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -29,6 +30,7 @@ use crate::time;
 use crate::whole;
 
 pub(crate) use identity::{ProcessIdentity, parent_of};
+pub(crate) use stamp::Stamp;
 pub(crate) use start_line::StartLine;
 
 /// The version of the record that this code writes; it reads this one only.
@@ -96,13 +98,6 @@ impl StateDir {
     /// # Errors
     /// AlreadyExists; System, also where somebody has deleted it by force meanwhile.
     pub(crate) fn create(root: &Path, id: &ContainerId) -> Result<(Self, Lock)> {
-        let deleted = |error: Error| match error.kind() {
-            ErrorKind::NotFound => {
-                let message = "the container was deleted by force while it was created";
-                Error::new(ErrorKind::System, message)
-            }
-            _ => error,
-        };
         let dir = Self::make(root, id).map_err(deleted)?;
         match dir.lock() {
             Ok(lock) => Ok((dir, lock)),
@@ -114,6 +109,14 @@ impl StateDir {
                 Err(deleted(error))
             }
         }
+    }
+
+    /// Takes the lock again that was given up while a container is made.
+    ///
+    /// # Errors
+    /// System, also where somebody has deleted the container by force meanwhile.
+    pub(crate) fn lock_again(&self) -> Result<Lock> {
+        self.lock().map_err(deleted)
     }
 
     /// The directory, and the state directory where it is missing.
@@ -175,16 +178,48 @@ impl StateDir {
     /// NotFound, where the container was deleted meanwhile: its id may mean another container by now, which this
     /// directory has no right to touch. System.
     pub(crate) fn lock(&self) -> Result<Lock> {
-        // A description of its own: the lock belongs to the open file description, and ends with it.
-        let fd = rustix::fs::openat(
-            &self.fd,
-            ".",
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))?;
+        let fd = self.description()?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
             .map_err(|errno| Error::os(format!("flock({:?}, LOCK_EX)", self.path), errno))?;
+        self.locked(fd)
+    }
+
+    /// The same, but None where others keep the lock longer than `patience`.
+    ///
+    /// # Errors
+    /// As [`StateDir::lock`].
+    pub(crate) fn lock_within(&self, patience: Duration) -> Result<Option<Lock>> {
+        let fd = self.description()?;
+        let deadline = Instant::now() + patience;
+        // flock(2) knows no time limit, and nothing tells that a lock became free: this has to ask again.
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return self.locked(fd).map(Some),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if Instant::now() >= deadline => return Ok(None),
+                Err(Errno::WOULDBLOCK) => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(20));
+                }
+                Err(errno) => {
+                    return Err(Error::os(
+                        format!("flock({:?}, LOCK_EX | LOCK_NB)", self.path),
+                        errno,
+                    ));
+                }
+            }
+        }
+    }
+
+    /// A description of its own: the lock belongs to the open file description, and ends with it.
+    fn description(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, ".", flags, Mode::empty())
+            .map_err(|errno| Error::os(format!("open({:?})", self.path), errno))
+    }
+
+    fn locked(&self, fd: OwnedFd) -> Result<Lock> {
         let lock = Lock(fd);
         if !self.is_in_place()? {
             return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
@@ -282,6 +317,20 @@ impl StateDir {
         Record::parse(&bytes).map(Some).map_err(broken)
     }
 
+    /// Which record there is; None where there is none.
+    pub(crate) fn stamp(&self) -> Result<Option<Stamp>> {
+        Stamp::at(&self.fd, FILE).map_err(|errno| Error::os(self.show("stat", FILE), errno))
+    }
+
+    /// The same directory, for another owner.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone();
+        Ok(Self {
+            fd: fd.map_err(|error| Error::os("fcntl(F_DUPFD_CLOEXEC)", error))?,
+            path: self.path.clone(),
+        })
+    }
+
     /// Removes a file of the directory; a missing one is fine.
     pub(crate) fn unlink(&self, name: &str) -> Result<()> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
@@ -312,6 +361,17 @@ impl StateDir {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What it means to who makes a container that there is none.
+fn deleted(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Error::new(
+            ErrorKind::System,
+            "the container was deleted by force while it was created",
+        ),
+        _ => error,
     }
 }
 

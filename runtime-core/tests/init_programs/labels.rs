@@ -142,7 +142,9 @@ fn the_root_of_a_filesystem_is_labelled() {
     let frame = Init::start(&all(&[&rooted(&root), &other, &[label(false)]])).failure();
     let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     if modules.split(',').any(|name| name == "bpf") && frame.call == Call::None {
-        println!("SKIPPED the_root_of_a_filesystem_is_labelled, by another user: this kernel's bpf module lets everybody");
+        println!(
+            "SKIPPED the_root_of_a_filesystem_is_labelled, by another user: this kernel's bpf module lets everybody"
+        );
         return;
     }
     assert_eq!((frame.call, frame.errno), (Call::Xattr, 1));
