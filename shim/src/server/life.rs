@@ -72,6 +72,7 @@ impl Server {
             socket: args.socket.clone().into(),
             scratch: Vec::new(),
             ending: false,
+            unwanted: false,
             quiet: Some(Instant::now()),
             idle: None,
         };
@@ -114,6 +115,7 @@ impl Server {
         let others = [
             until,
             self.publisher.deadline(),
+            self.workers.deadline(),
             self.idle.map(|since| since + IDLE),
             self.quiet.map(|since| since + QUIET),
         ];
@@ -123,6 +125,7 @@ impl Server {
             self.ready(token);
         }
         self.run_timers();
+        self.workers.relieve();
         self.rest();
         let change = self.publisher.go_on();
         self.attend_publisher(&change);
@@ -203,6 +206,7 @@ impl Server {
     }
 
     fn watch_idleness(&mut self) {
+        self.ending |= self.unwanted && self.tasks.is_empty() && self.creating.is_empty();
         let used = !self.tasks.is_empty()
             || !self.creating.is_empty()
             || self

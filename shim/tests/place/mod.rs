@@ -142,6 +142,22 @@ impl Place {
         fed(command, input)
     }
 
+    /// Ends the shims whose sockets are here: a test that failed has not.
+    fn kill_shims(&self) {
+        let dir = self.dir.display().to_string();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            let number = entry.file_name().to_string_lossy().parse().ok();
+            if let Some(pid) = number.and_then(rustix::process::Pid::from_raw)
+                && line.contains(SHIM)
+                && line.contains(&format!("-socket\0{dir}/"))
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+
     /// Cleans up as containerd does after every task.
     pub(crate) fn delete(&self, id: &str) {
         fed(self.command(id, "delete"), b"");
@@ -152,6 +168,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         for id in self.ids.lock().unwrap().iter() {
             let _ = self.command(id, "delete").stdin(Stdio::null()).output();
+        }
+        if std::thread::panicking() {
+            self.kill_shims();
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
@@ -244,7 +263,12 @@ impl Client {
 
     /// Asks for a task without waiting for it.
     pub(crate) fn ask_to_create(&mut self, place: &Place, id: &str) {
-        self.ask("Create", &create_request(place, id, ""));
+        self.ask_to_create_with(place, id, "");
+    }
+
+    /// As above, with this output.
+    pub(crate) fn ask_to_create_with(&mut self, place: &Place, id: &str, stdout: &str) {
+        self.ask("Create", &create_request(place, id, stdout));
     }
 
     pub(crate) fn start(&mut self, id: &str) {
