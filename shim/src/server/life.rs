@@ -31,6 +31,9 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// What keeps it from serving at all.
 pub(crate) fn serve(args: &Args) -> Result<(), Status> {
     let mut server = Server::new(args)?;
+    // It was executed as /proc/self/exe, and would be called "exe" by ps and top. As containerd's own shim is called; the
+    // kernel keeps 15 bytes.
+    rustix::thread::set_name(c"containerd-shim").map_err(|errno| Status::os("prctl(PR_SET_NAME)", errno))?;
     // Orphans of containers that share the host's pid namespace come to us.
     let this = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(this))
