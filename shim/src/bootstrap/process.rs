@@ -58,7 +58,7 @@ fn keep_cores_apart() -> Result<(), Status> {
             }
             _ => "core scheduling was asked for",
         };
-        Status::os("prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE)", errno).context(&format!(
+        Status::os("prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE)", errno).context(format!(
             "SCHED_CORE (enable_core_scheduling of containerd): {why}"
         ))
     })
