@@ -57,7 +57,7 @@ const ENVIRONMENT: &str = "\
 .SH ENVIRONMENT
 .TP
 .B XDG_RUNTIME_DIR
-The state directory of who is not root is \\fIruntime\\fR in it.
+The state directory of who is not root is \\fIruntime\\fR in it. Without it such a user needs \\fB--root\\fR.
 .TP
 .BR LISTEN_FDS \", \" LISTEN_PID \", \" LISTEN_FDNAMES
 Sockets that systemd passes on are passed on to the container.

@@ -47,7 +47,9 @@ fn section(text: &mut String, command: &Command) {
 fn options<'a>(text: &mut String, flags: impl Iterator<Item = &'a Flag>) {
     text.push_str("| Option | Meaning |\n|---|---|\n");
     for flag in flags.filter(|flag| !flag.hidden) {
-        let value = flag.value.map(|value| format!(" {value}")).unwrap_or_default();
+        // Also within a code span: a bar ends a cell.
+        let value = flag.value.map(|value| format!(" {}", value.replace('|', "\\|")));
+        let value = value.unwrap_or_default();
         let _ = write!(text, "| `--{}{value}`", flag.long);
         if let Some(letter) = flag.short {
             let _ = write!(text, ", `-{letter}{value}`");
@@ -69,6 +71,14 @@ fn escaped(text: &str) -> String {
         .replace('<', "\\<")
         .replace('*', "\\*")
         .replace('_', "\\_")
+}
+
+#[test]
+fn every_row_has_as_many_cells_as_its_head() {
+    for line in reference().lines().filter(|line| line.starts_with('|')) {
+        let bars = line.replace("\\|", "").matches('|').count();
+        assert_eq!(bars, 3, "{line}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use runtime_core::{CgroupDriver, Container, ContainerId, Error, ErrorKind, Result, Runtime, Trace};
+use rustix::io::Errno;
 
 use crate::args::{Flag, Matches, bad_value, parse_bool};
 use crate::inherited::Inherited;
@@ -32,7 +33,7 @@ pub(crate) const GLOBALS: &[Flag] = &[
     Flag::option(
         "root",
         "DIR",
-        "state directory (default: /run/runtime; $XDG_RUNTIME_DIR/runtime for others than root)",
+        "state directory (default: /run/runtime; for users $XDG_RUNTIME_DIR/runtime; without that variable they need this option)",
     ),
     Flag::option(
         "trace",
@@ -69,6 +70,8 @@ pub(crate) struct Session {
     pub(crate) trace: Trace,
     runtime: Runtime,
     root_given: bool,
+    /// The state directory is root's although the caller is not.
+    root_is_roots: bool,
     inherited: RefCell<Result<Inherited>>,
 }
 
@@ -90,6 +93,7 @@ impl Session {
                 trace: trace.clone(),
                 runtime: runtime.traced(trace),
                 root_given: globals.given("root"),
+                root_is_roots: !globals.given("root") && is_a_user() && runtime_directory().is_none(),
                 inherited,
             }),
             Err(error) => Err((log, error)),
@@ -131,6 +135,19 @@ impl Session {
     /// The container of an id.
     pub(crate) fn container(&self, id: &ContainerId) -> Result<Container> {
         self.runtime.container(id)
+    }
+
+    /// Adds what can be done about a state directory that only root may use.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        let root = format!("(\"{}", self.runtime.root().display());
+        let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS].map(|errno| Some(errno.raw_os_error()));
+        let is_it = refused.contains(&error.errno()) && error.call().is_some_and(|call| call.contains(&root));
+        if self.root_is_roots && is_it {
+            return error.with_hint(
+                "set XDG_RUNTIME_DIR to a directory of the user, as a login session does, or give --root DIR",
+            );
+        }
+        error
     }
 
     /// The descriptors for the container, once.
@@ -175,7 +192,8 @@ impl Session {
         if !self.log.is_debug() {
             return None;
         }
-        container.state().ok().map(|state| state.pid)
+        // What create noted: a short program has ended by now, and a state has no pid of it.
+        container.pid()
     }
 
     /// The directory of a container's record.
@@ -216,20 +234,27 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
-/// /run/runtime for root. Who may not write /run, because of the uid or because root here is only root of a user
-/// namespace that does not own /run, has $XDG_RUNTIME_DIR/runtime.
+/// /run/runtime for root, $XDG_RUNTIME_DIR/runtime for users.
 fn default_root() -> Result<PathBuf> {
-    let euid = rustix::process::geteuid().as_raw();
-    let owns_run = || std::fs::metadata("/run").is_ok_and(|run| run.uid() == 0);
-    let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    match xdg {
-        Some(dir) if euid != 0 || !owns_run() => {
-            let root = Path::new(&dir).join("runtime");
+    match runtime_directory().filter(|_| is_a_user()) {
+        Some(dir) => {
+            let root = dir.join("runtime");
             make_sticky(&root)?;
             Ok(root)
         }
-        _ => Ok(PathBuf::from("/run/runtime")),
+        None => Ok(PathBuf::from("/run/runtime")),
     }
+}
+
+/// Who may not write /run: because of the uid, or because root here is only root of a user namespace that does not own /run.
+fn is_a_user() -> bool {
+    let owns_run = || std::fs::metadata("/run").is_ok_and(|run| run.uid() == 0);
+    !rustix::process::geteuid().is_root() || !owns_run()
+}
+
+fn runtime_directory() -> Option<PathBuf> {
+    let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    xdg.map(PathBuf::from)
 }
 
 /// Makes the directory with the sticky bit, which keeps it from being pruned (XDG Base Directory Specification).

@@ -411,3 +411,57 @@ fn the_text_form_is_runcs() {
     assert!(is_rfc_3339(time), "{text}");
     assert_eq!(rest, " level=error msg=\"container does not exist\"\n");
 }
+
+#[test]
+fn a_damaged_record_costs_the_other_containers_nothing() {
+    let Some(place) = Place::new("damaged") else {
+        return;
+    };
+    let (whole, damaged) = (place.id("a"), place.id("b"));
+    for id in [&whole, &damaged] {
+        place.configure("config.json", "exec sleep 1000", |config| {
+            config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
+        });
+        place.expect(&["create", id]);
+    }
+    let record = place.dir.join("state").join(&damaged).join("state.json");
+    let text = std::fs::read(&record).expect("a record");
+    std::fs::write(&record, &text[..text.len() / 2]).expect("half a record");
+    for arguments in [&["list"][..], &["list", "-q"], &["list", "-f", "json"]] {
+        let output = place.call(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        let rows = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(rows.contains(&whole) && !rows.contains(&damaged), "{rows}");
+        let expected = format!("load container {damaged}: {}: ", record.display());
+        assert!(err(&output).starts_with(&expected), "{}", err(&output));
+    }
+    std::fs::write(&record, text).expect("the record");
+    for id in [&whole, &damaged] {
+        place.expect(&["delete", "--force", id]);
+    }
+}
+
+/// The hook has the program end before the lines are written.
+#[test]
+fn the_log_of_a_short_program_has_its_pid() {
+    let Some(place) = Place::new("short") else {
+        return;
+    };
+    place.configure("config.json", "exit 0", |config| {
+        config["hooks"] = json!({"poststart": [{"path": "/bin/sleep", "args": ["sleep", "0.3"]}]});
+    });
+    let id = place.id("");
+    let output = place.call(&["--debug", "run", &id]);
+    let text = err(&output);
+    for words in [
+        "nsexec container setup: pid ",
+        "closing the pipe to signal completion: pid ",
+    ] {
+        let pid = text.split(words).nth(1).and_then(|rest| rest.split(' ').next());
+        assert!(
+            pid.and_then(|pid| pid.parse::<u32>().ok())
+                .is_some_and(|pid| pid > 1),
+            "{text}"
+        );
+    }
+}

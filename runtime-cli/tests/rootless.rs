@@ -188,6 +188,28 @@ fn a_life_without_privileges() {
 }
 
 #[test]
+fn without_a_runtime_directory_the_way_out_is_told() {
+    let Some(place) = Place::new("without_a_runtime_directory_the_way_out_is_told") else {
+        return;
+    };
+    place.configure("true", |_| {});
+    let mut command = Command::new("env");
+    command.args(["-u", "XDG_RUNTIME_DIR"]).arg(place.program());
+    command.args(["create", "c1"]).uid(USER).gid(USER);
+    let output = place.run(command);
+    assert_eq!(output.status.code(), Some(1));
+    let text = err(&output);
+    for part in [
+        "/run/runtime",
+        "permission denied",
+        "set XDG_RUNTIME_DIR",
+        "--root DIR",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
 fn processes_are_known_and_reached_without_a_cgroup() {
     let Some(place) = Place::new("processes") else {
         return;

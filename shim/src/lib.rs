@@ -6,7 +6,7 @@
 //!
 //! - `args`, `bootstrap`, `cleanup`, `info`: the short commands that containerd runs: start, delete, -info.
 //! - `server`: the process that serves: one thread with everything that can be waited for in one epoll, and `workers`, two
-//!   threads for calls of the library that may take long.
+//!   threads (more while some hang) for calls of the library that may take long.
 //! - `task`: the methods. `stdio`, `rootfs`, `metrics`, `publish`: what they stand on.
 //! - `ttrpc`, `proto`: bytes on the socket. Public for the tests, which speak to a shim as containerd does.
 

@@ -1,19 +1,26 @@
-//! Two threads for the library's calls that may take long: create, start, exec, delete, whose hooks, mounts and programs
+//! Threads for the library's calls that may take long: create, start, exec, delete, whose hooks, mounts, programs and clients
 //! are not ours. The thread of the event loop never waits for them; what is to be done with a result is handed back to it.
 //!
-//! The threads are started when they are first needed and stay: the kernel ties a child to the thread that made it.
+//! Two threads do everything as long as calls come to an end, and stay. Where all threads are held up, by hooks that hang or
+//! by a client that does not open its fifo, another one is started for the call that waits, and ends when nothing waits.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 
 use crate::server::Server;
 use crate::ttrpc::Status;
 
-/// Threads beside the one of the event loop.
-const MOST: usize = 2;
+/// Threads that stay, beside the one of the event loop.
+const KEPT: usize = 2;
+/// Most threads beside it.
+const MOST: usize = 32;
+/// How long a call waits while no thread comes to an end with another one, before it gets a thread of its own. A create takes
+/// some milliseconds: a burst of them stays with the two threads, and with their memory.
+const HELD_UP: Duration = Duration::from_millis(50);
 /// Bytes of a thread's stack; the deepest user is the parser of a configuration.
 const STACK: usize = 512 << 10;
 
@@ -21,11 +28,20 @@ const STACK: usize = 512 << 10;
 pub(crate) type Finish = Box<dyn FnOnce(&mut Server) + Send>;
 type Job = Box<dyn FnOnce() -> Finish + Send>;
 
-#[derive(Default)]
 struct Queues {
     jobs: VecDeque<Job>,
     finished: Vec<Finish>,
+    threads: usize,
     idle: usize,
+    /// When a job was last taken, or the first of those that wait came.
+    progress: Instant,
+}
+
+impl Queues {
+    fn deadline(&self) -> Option<Instant> {
+        let waits = !self.jobs.is_empty() && self.threads < MOST;
+        waits.then(|| self.progress + HELD_UP)
+    }
 }
 
 struct Shared {
@@ -46,7 +62,12 @@ impl Shared {
                 let mut queues = self.lock();
                 loop {
                     if let Some(job) = queues.jobs.pop_front() {
+                        queues.progress = Instant::now();
                         break job;
+                    }
+                    if queues.threads > KEPT {
+                        queues.threads -= 1;
+                        return;
                     }
                     queues.idle += 1;
                     queues = self.more.wait(queues).unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +84,6 @@ impl Shared {
 /// The threads.
 pub(crate) struct Workers {
     shared: Arc<Shared>,
-    started: usize,
     /// Jobs whose result has not been taken.
     running: usize,
 }
@@ -73,13 +93,18 @@ impl Workers {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Status::os("eventfd(EFD_CLOEXEC|EFD_NONBLOCK)", errno))?;
         let shared = Shared {
-            queues: Mutex::default(),
+            queues: Mutex::new(Queues {
+                jobs: VecDeque::new(),
+                finished: Vec::new(),
+                threads: 0,
+                idle: 0,
+                progress: Instant::now(),
+            }),
             more: Condvar::new(),
             wake,
         };
         Ok(Self {
             shared: Arc::new(shared),
-            started: 0,
             running: 0,
         })
     }
@@ -96,31 +121,52 @@ impl Workers {
 
     /// Gives a thread something to do.
     pub(crate) fn run(&mut self, job: impl FnOnce() -> Finish + Send + 'static) -> Result<(), Status> {
-        let waiting = {
-            let mut queues = self.shared.lock();
-            queues.jobs.push_back(Box::new(job));
-            queues.jobs.len() > queues.idle
-        };
-        self.running += 1;
-        if waiting && self.started < MOST {
-            let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new()
-                .name("worker".to_owned())
-                .stack_size(STACK);
-            let spawned = thread.spawn(move || shared.work());
-            match spawned {
-                Ok(_) => self.started += 1,
+        let mut queues = self.shared.lock();
+        if queues.jobs.is_empty() {
+            queues.progress = Instant::now();
+        }
+        queues.jobs.push_back(Box::new(job));
+        if queues.jobs.len() > queues.idle && queues.threads < KEPT {
+            match self.spawn() {
+                Ok(()) => queues.threads += 1,
                 // The threads that are there will come to it.
-                Err(_) if self.started > 0 => {}
+                Err(_) if queues.threads > 0 => {}
                 Err(error) => {
-                    self.running -= 1;
-                    self.shared.lock().jobs.pop_back();
+                    queues.jobs.pop_back();
                     return Err(Status::os("clone(CLONE_THREAD)", error));
                 }
             }
         }
+        drop(queues);
+        self.running += 1;
         self.shared.more.notify_one();
         Ok(())
+    }
+
+    /// When `relieve` is to be called: None where nothing waits.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.shared.lock().deadline()
+    }
+
+    /// Starts another thread where calls wait and no thread comes to them.
+    pub(crate) fn relieve(&mut self) {
+        let mut queues = self.shared.lock();
+        if queues.deadline().is_none_or(|deadline| Instant::now() < deadline) {
+            return;
+        }
+        // Whether it works or not: the next try is due as much later.
+        queues.progress = Instant::now();
+        if self.spawn().is_ok() {
+            queues.threads += 1;
+        }
+    }
+
+    fn spawn(&self) -> std::io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new()
+            .name("worker".to_owned())
+            .stack_size(STACK);
+        thread.spawn(move || shared.work()).map(drop)
     }
 
     /// The results that are there.
@@ -136,7 +182,6 @@ impl Workers {
 impl std::fmt::Debug for Workers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Workers")
-            .field("started", &self.started)
             .field("running", &self.running)
             .finish_non_exhaustive()
     }

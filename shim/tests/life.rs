@@ -6,7 +6,7 @@ mod place;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
-use place::{Client, Place, ready, until};
+use place::{Client, Place, ready, skipped, until};
 use serde_json::json;
 use shim::proto::options::{OPTIONS, Options};
 use shim::proto::task::{
@@ -49,6 +49,8 @@ fn a_task_lives_and_its_shim_ends_with_it() {
     );
     let mut client = Client::connect(&socket);
     let shim = shim_pid(&mut client, "c1");
+    let name = std::fs::read_to_string(format!("/proc/{shim}/comm")).unwrap();
+    assert_eq!(name, "containerd-shim\n");
     let log = place.dir.join("log");
     let pid = client.create(&place, "c1", &format!("file://{}", log.display()));
     assert!(alive(pid));
@@ -445,4 +447,56 @@ fn what_happens_while_containerd_is_away_is_told_when_it_is_back() {
     assert_eq!(state(&mut client, "a1").exit_status, 42);
     client.delete("a1");
     client.shut_down("a1");
+}
+
+/// containerd's `enable_core_scheduling` sets SCHED_CORE for `start`.
+#[test]
+fn core_scheduling_is_inherited_or_refused_with_the_reason() {
+    let test = "core_scheduling_is_inherited_or_refused_with_the_reason";
+    if !ready(test) {
+        return;
+    }
+    let place = Place::new();
+    place.bundle("s1", "sleep 100");
+    let params = place.params("s1");
+    let output = place.try_start_by_hand("s1", &params, &[("SCHED_CORE", "1")]);
+    let cookie = |pid: u32| {
+        let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+        rustix::thread::core_scheduling_cookie(pid, rustix::thread::CoreSchedulingScope::Thread)
+    };
+    if let Err(errno) = cookie(std::process::id()) {
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{error}");
+        let reason = match errno {
+            rustix::io::Errno::INVAL => "CONFIG_SCHED_CORE",
+            rustix::io::Errno::NODEV => "SMT",
+            _ => "",
+        };
+        for part in [
+            "SCHED_CORE",
+            "enable_core_scheduling",
+            "PR_SCHED_CORE_CREATE",
+            reason,
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(
+            !place.dir.join("s").read_dir().unwrap().any(|entry| entry.is_ok()),
+            "a socket is left"
+        );
+        skipped(
+            test,
+            &format!("the half with a cookie: PR_SCHED_CORE_GET: {errno}"),
+        );
+        return;
+    }
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{error}");
+    let mut client = Client::connect(&place.socket(&output.stdout));
+    let shim = shim_pid(&mut client, "s1");
+    let init = client.create(&place, "s1", "");
+    assert_ne!(cookie(shim).unwrap(), cookie(std::process::id()).unwrap());
+    assert_eq!(cookie(shim).unwrap(), cookie(init).unwrap());
+    client.start("s1");
+    client.end("s1");
 }

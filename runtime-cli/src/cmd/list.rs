@@ -15,7 +15,9 @@ pub(crate) const COMMAND: Command = Command {
     max: 0,
     first_word_ends_options: false,
     failure: 1,
-    text: "   The state directory is the one of the global option --root.",
+    text: "   The state directory is the one of the global option --root. A container whose record cannot be read has no row;\n   \
+           standard error names it. The exit status is 0 then, as runc's: clients that read the rows, go-runc among them,\n   \
+           would throw all of them away.",
     flags: &[
         Flag::option("format", "FORMAT", "table or json (default: table)")
             .choices(&["table", "json"])

@@ -124,7 +124,8 @@ fn follow(command: &Command, globals: &Matches, matches: &Matches) -> u8 {
             session.log.finish();
             code
         }
-        Err(failure) => {
+        Err(mut failure) => {
+            failure.error = session.explained(failure.error);
             session.log.fatal(&failure);
             failure.bare.unwrap_or(command.failure)
         }

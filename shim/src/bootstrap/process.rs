@@ -5,6 +5,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::io::Errno;
+use rustix::thread::CoreSchedulingScope;
+
 use super::form::Question;
 use super::socket::Place;
 use crate::ttrpc::Status;
@@ -12,9 +15,7 @@ use crate::ttrpc::Status;
 /// Starts it in a process group of its own, in the cgroup and with the oom_score_adj that a shim is to have.
 pub(super) fn serve(question: &Question, place: &Place, listener: OwnedFd) -> Result<(), Status> {
     if std::env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty()) {
-        return Err(Status::precondition(
-            "SCHED_CORE: core scheduling (enable_core_scheduling of containerd) is not supported by this shim",
-        ));
+        keep_cores_apart()?;
     }
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = std::env::args_os().next() {
@@ -42,6 +43,25 @@ pub(super) fn serve(question: &Question, place: &Place, listener: OwnedFd) -> Re
         let _ = child.wait();
     }
     placed
+}
+
+/// Gives this process a core scheduling cookie of its own. The shim and its containers inherit it: the kernel lets nobody else
+/// run on the other threads of a core while one of them does.
+fn keep_cores_apart() -> Result<(), Status> {
+    let this = rustix::process::getpid();
+    let made = rustix::thread::create_core_scheduling_cookie(this, CoreSchedulingScope::ThreadGroup);
+    made.map_err(|errno| {
+        let why = match errno {
+            Errno::INVAL => "the kernel is built without CONFIG_SCHED_CORE",
+            Errno::NODEV => {
+                "no core of this host runs two threads (SMT), so that there is nothing to keep apart"
+            }
+            _ => "core scheduling was asked for",
+        };
+        Status::os("prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE)", errno).context(format!(
+            "SCHED_CORE (enable_core_scheduling of containerd): {why}"
+        ))
+    })
 }
 
 fn place_child(pid: u32, cgroup: &str) -> Result<(), Status> {

@@ -26,9 +26,15 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The place of a group, as containerd's own shim names it: the hash of where containerd is, namespace and group.
+    /// The place of a group: the hash of this runtime, of where containerd is, of namespace and group. containerd's own shim
+    /// hashes the last three: under its name a container of one runtime would meet the shim of the other.
     pub(super) fn of(question: &Question, group: &str) -> Self {
-        let name = format!("{}/{}/{group}", question.address, question.namespace);
+        let name = format!(
+            "{}/{}/{}/{group}",
+            crate::NAME,
+            question.address,
+            question.namespace
+        );
         let hash = Sha256::digest(name.as_bytes());
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
@@ -99,5 +105,35 @@ pub(crate) fn remove_if_dead(address: &str) {
         && error.kind() == ErrorKind::ConnectionRefused
     {
         place.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The place of a group for a containerd whose API is at this address.
+    fn place(address: &str, namespace: &str, group: &str) -> PathBuf {
+        let words = ["-namespace", namespace, "-address", address, "-id", "c", "start"];
+        let args = crate::args::Args::parse(words.into_iter().map(Into::into)).unwrap();
+        Place::of(&Question::read(b"", &args, |_| None), group).path
+    }
+
+    #[test]
+    fn each_group_has_a_place_that_is_not_that_of_another_shim() {
+        let ours = place("/run/c.sock", "k8s.io", "pod");
+        assert_eq!(ours, place("/run/c.sock", "k8s.io", "pod"));
+        for other in [
+            place("/run/d.sock", "k8s.io", "pod"),
+            place("/run/c.sock", "moby", "pod"),
+            place("/run/c.sock", "k8s.io", "pod2"),
+        ] {
+            assert_ne!(ours, other);
+        }
+        // sha256sum of /run/c.sock/k8s.io/pod, as containerd-shim-runc-v2 names it.
+        let go = Sha256::digest(b"/run/c.sock/k8s.io/pod");
+        let go: String = go.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_ne!(ours.file_name().unwrap().to_string_lossy(), go);
+        assert_eq!(go.len(), ours.file_name().unwrap().len());
     }
 }

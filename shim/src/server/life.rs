@@ -31,6 +31,9 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// What keeps it from serving at all.
 pub(crate) fn serve(args: &Args) -> Result<(), Status> {
     let mut server = Server::new(args)?;
+    // It was executed as /proc/self/exe, and would be called "exe" by ps and top. As containerd's own shim is called; the
+    // kernel keeps 15 bytes.
+    rustix::thread::set_name(c"containerd-shim").map_err(|errno| Status::os("prctl(PR_SET_NAME)", errno))?;
     // Orphans of containers that share the host's pid namespace come to us.
     let this = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(this))
@@ -72,6 +75,7 @@ impl Server {
             socket: args.socket.clone().into(),
             scratch: Vec::new(),
             ending: false,
+            unwanted: false,
             quiet: Some(Instant::now()),
             idle: None,
         };
@@ -114,6 +118,7 @@ impl Server {
         let others = [
             until,
             self.publisher.deadline(),
+            self.workers.deadline(),
             self.idle.map(|since| since + IDLE),
             self.quiet.map(|since| since + QUIET),
         ];
@@ -123,6 +128,7 @@ impl Server {
             self.ready(token);
         }
         self.run_timers();
+        self.workers.relieve();
         self.rest();
         let change = self.publisher.go_on();
         self.attend_publisher(&change);
@@ -203,6 +209,7 @@ impl Server {
     }
 
     fn watch_idleness(&mut self) {
+        self.ending |= self.unwanted && self.tasks.is_empty() && self.creating.is_empty();
         let used = !self.tasks.is_empty()
             || !self.creating.is_empty()
             || self

@@ -49,6 +49,8 @@ enum Source {
 enum Timer {
     /// A terminal whose program has ended is closed.
     CloseStream(Token),
+    /// The output of a deleted program is given up where nothing was written since: this many bytes were.
+    AbandonStream(Token, u64),
     /// A logger that did not end when asked.
     KillLogger(crate::stdio::Logger),
     /// An answer that waits until a client has read what the program wrote.
@@ -82,8 +84,10 @@ pub(crate) struct Server {
     pub(crate) namespace: String,
     socket: PathBuf,
     scratch: Vec<u8>,
-    /// Shutdown was asked for.
+    /// This is the end.
     pub(crate) ending: bool,
+    /// Shutdown was asked for while a task was being made: it is the end where none comes of it.
+    pub(crate) unwanted: bool,
     /// Since when nothing was asked for and no thread came back, where there was something before.
     quiet: Option<Instant>,
     /// Since when there is no task and no connection.

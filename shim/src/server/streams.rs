@@ -15,6 +15,8 @@ const SCRATCH: usize = 32 << 10;
 const LOGGER_PATIENCE: Duration = Duration::from_secs(12);
 /// How long a terminal may stay open behind its program, where others still hold it.
 const TERMINAL_PATIENCE: Duration = Duration::from_millis(200);
+/// How long output of a deleted program is kept for a reader that takes nothing of it.
+const DELETED_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the answer to Delete waits for a client that has not read all of the output; as long as containerd's own shim waits
 /// for its copying.
 const READER_PATIENCE: Duration = Duration::from_secs(2);
@@ -106,6 +108,39 @@ impl Server {
         }
     }
 
+    /// As above; what is left then is for a reader that is there.
+    fn let_stream_go(&mut self, token: Token) {
+        let Some(Source::Stream(stream, wait)) = self.sources.get_mut(&token) else {
+            return;
+        };
+        self.poller.remove(stream.source(*wait));
+        stream.let_go();
+        if let Err(status) = self.poller.add(stream.source(*wait), token, flags(*wait)) {
+            self.log.error(status.message);
+        }
+        self.end_stream(token);
+        if let Some(Source::Stream(stream, _)) = self.sources.get(&token) {
+            let timer = Timer::AbandonStream(token, stream.written());
+            self.timer(DELETED_PATIENCE, timer);
+        }
+    }
+
+    /// Gives up a stream of a deleted program whose reader takes nothing.
+    fn abandon(&mut self, token: Token, written: u64) {
+        match self.sources.get(&token) {
+            Some(Source::Stream(stream, _)) if stream.written() != written => {
+                let timer = Timer::AbandonStream(token, stream.written());
+                self.timer(DELETED_PATIENCE, timer);
+            }
+            Some(_) => {
+                self.log
+                    .warn("output of a deleted program is given up: its reader does not read");
+                self.drop_stream(token);
+            }
+            None => {}
+        }
+    }
+
     /// The program has ended: nobody reads its input any more. Of its output everything is still to come.
     pub(crate) fn program_ended(&mut self, io: &mut ProgramIo) {
         io.keeper = None;
@@ -127,7 +162,7 @@ impl Server {
     pub(crate) fn program_deleted(&mut self, mut io: ProgramIo) {
         self.program_ended(&mut io);
         for token in io.outputs {
-            self.end_stream(token);
+            self.let_stream_go(token);
         }
         if let Some(logger) = io.logger {
             self.dismiss(logger);
@@ -175,6 +210,7 @@ impl Server {
         for (_, timer) in due {
             match timer {
                 Timer::CloseStream(token) => self.end_stream(token),
+                Timer::AbandonStream(token, written) => self.abandon(token, written),
                 Timer::KillLogger(logger) => logger.kill(),
                 Timer::Answer(withheld) => self.withhold(*withheld),
             }

@@ -3,8 +3,11 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::uri::Program;
@@ -13,6 +16,9 @@ use crate::ttrpc::Status;
 
 /// Descriptors that are handed over stand above this number first: none lies where another one goes.
 const ABOVE: i32 = 16;
+/// How long a logger may take to be ready. containerd's own shim waits for ever; a logger that sends over a network first
+/// connects.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running logger. It is a child of the shim, which reaps all of them.
 #[derive(Debug)]
@@ -21,14 +27,20 @@ pub(crate) struct Logger {
 }
 
 /// The ends for the container: output and error.
+#[derive(Debug)]
 pub(super) struct Ends {
     pub(super) output: OwnedFd,
     pub(super) error: OwnedFd,
 }
 
 impl Logger {
-    /// Starts the program and waits until it is ready.
-    pub(super) fn start(program: &Program, id: &str, namespace: &str) -> Result<(Self, Ends), Status> {
+    /// Starts the program and waits until it is ready, at most `patience`.
+    pub(super) fn start(
+        program: &Program,
+        id: &str,
+        namespace: &str,
+        patience: Duration,
+    ) -> Result<(Self, Ends), Status> {
         let (out_read, output) = pipe()?;
         let (err_read, error) = pipe()?;
         let (ready_read, ready_write) = pipe()?;
@@ -37,21 +49,48 @@ impl Logger {
             .map_err(|errno| Status::os(format!("pidfd_open({})", pid.as_raw_nonzero()), errno))?;
         drop((out_read, err_read, ready_write));
         let logger = Self { pidfd };
-        let mut byte = [0];
-        let count = loop {
-            match rustix::io::read(&ready_read, &mut byte) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other.map_err(|errno| Status::os("read(ready pipe of the logger)", errno))?,
+        match Self::becomes_ready(&ready_read, program, patience) {
+            Ok(()) => Ok((logger, Ends { output, error })),
+            Err(status) => {
+                logger.kill();
+                Err(status)
             }
-        };
+        }
+    }
+
+    /// Waits for a byte, or for the end of descriptor 5 where the program need not answer.
+    fn becomes_ready(ready: &OwnedFd, program: &Program, patience: Duration) -> Result<(), Status> {
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut polled = [PollFd::new(ready, PollFlags::IN)];
+            match rustix::event::poll(&mut polled, Some(&timeout)) {
+                Ok(0) => {
+                    return Err(Status::precondition(format!(
+                        "stdout: the logger {:?} did not say within {} seconds that it is ready, by a byte to descriptor 5 \
+                         or by closing it; it was killed",
+                        program.path,
+                        patience.as_secs()
+                    )));
+                }
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Status::os("poll(ready pipe of the logger)", errno)),
+            }
+        }
+        let count = rustix::io::read(ready, &mut [0])
+            .map_err(|errno| Status::os("read(ready pipe of the logger)", errno))?;
         if count == 0 && program.must_answer {
-            logger.kill();
             return Err(Status::precondition(format!(
                 "stdout: the logger {:?} ended or closed descriptor 5 without having said that it is ready",
                 program.path
             )));
         }
-        Ok((logger, Ends { output, error }))
+        Ok(())
     }
 
     /// Asks it to end.
@@ -111,4 +150,58 @@ fn attributes() -> nix::Result<PosixSpawnAttr> {
     attr.set_sigdefault(&SigSet::all())?;
     attr.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
     Ok(attr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::uri::Target;
+    use super::*;
+
+    /// A script as a logger, which gets its own path as an argument.
+    fn started(name: &str, scheme: &str, script: &str, patience: Duration) -> Result<(Logger, Ends), Status> {
+        use std::os::unix::fs::PermissionsExt as _;
+        // A program that is open for writing in a child of another thread cannot be executed.
+        static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _one = ONE.lock();
+        let path = std::env::temp_dir().join(format!("logger-{name}-{}", std::process::id()));
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let target = Target::parse(&format!("{scheme}://{}", path.display())).unwrap();
+        let Target::Program(program) = target else {
+            panic!("{target:?}")
+        };
+        let started = Logger::start(&program, "c", "n", patience);
+        std::fs::remove_file(&path).unwrap();
+        started
+    }
+
+    #[test]
+    fn a_logger_that_is_never_ready_is_killed() {
+        let file = std::env::temp_dir().join(format!("logger-pid-{}", std::process::id()));
+        let script = format!("echo $$ >{}; exec sleep 1000", file.display());
+        let begun = Instant::now();
+        let error = started("stuck", "binary", &script, Duration::from_secs(1)).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert!(error.message.contains("within 1 seconds"), "{}", error.message);
+        let pid: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        let ended = rustix::process::waitpid(Pid::from_raw(pid), rustix::process::WaitOptions::empty());
+        assert_eq!(ended.unwrap().unwrap().1.terminating_signal(), Some(9));
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn a_byte_and_an_end_are_told_apart() {
+        let patience = Duration::from_secs(20);
+        for (name, scheme, script, ready) in [
+            ("byte", "binary-v2", "echo >&5; exec cat <&3 >/dev/null", true),
+            ("end", "binary", "exec 5>&-; exec cat <&3 >/dev/null", true),
+            ("silent", "binary-v2", "exec 5>&-; exec cat <&3 >/dev/null", false),
+        ] {
+            let found = started(name, scheme, script, patience);
+            assert_eq!(found.is_ok(), ready, "{name}");
+            if let Ok((logger, _)) = found {
+                logger.kill();
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use runtime_core::Stdio;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::logger::Logger;
+use super::logger::{self, Logger};
 use super::stream::{Sink, Stream};
 use super::uri::Target;
 use super::{Names, never_wait, null, open_path, pipe, share};
@@ -103,7 +103,7 @@ impl Opened {
     fn open_outputs(&mut self, names: &Names, target: &Target, owner: Owner<'_>) -> Result<(), Status> {
         match target {
             Target::Program(program) => {
-                let (logger, ends) = Logger::start(program, owner.id, owner.namespace)?;
+                let (logger, ends) = Logger::start(program, owner.id, owner.namespace, logger::PATIENCE)?;
                 self.logger = Some(logger);
                 own(&ends.output, owner)?;
                 own(&ends.error, owner)?;
@@ -152,7 +152,7 @@ impl Opened {
             Target::Path(path) => Some(existing(path)?),
             Target::File(path) => Some(Sink::File(append(path)?)),
             Target::Program(program) => {
-                let (logger, ends) = Logger::start(program, owner.id, owner.namespace)?;
+                let (logger, ends) = Logger::start(program, owner.id, owner.namespace, logger::PATIENCE)?;
                 self.logger = Some(logger);
                 never_wait(&ends.output)?;
                 Some(Sink::Pipe(ends.output))
@@ -212,7 +212,7 @@ fn existing(path: &str) -> Result<Sink, Status> {
     // Held until the other one is open: a reader that once saw a writer go takes that for the end.
     let first = wait_for_reader(path)?;
     // Both ways: it must stay whole when the client goes, and another one may come.
-    let both = open_path(path, OFlags::RDWR | OFlags::NONBLOCK).map(Sink::Pipe);
+    let both = open_path(path, OFlags::RDWR | OFlags::NONBLOCK).map(Sink::Fifo);
     drop(first);
     both
 }

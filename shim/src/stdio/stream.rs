@@ -1,14 +1,17 @@
 //! One direction of copying between two descriptors that never wait.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 /// Where a stream leads.
 #[derive(Debug)]
 pub(crate) enum Sink {
-    /// A pipe, fifo or terminal, whose room can be waited for.
+    /// A pipe or terminal, whose room can be waited for.
     Pipe(OwnedFd),
+    /// A fifo that is open both ways, so that it stays whole while nobody reads.
+    Fifo(OwnedFd),
     /// A file, which always takes what it gets.
     File(OwnedFd),
 }
@@ -16,7 +19,7 @@ pub(crate) enum Sink {
 impl Sink {
     fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Pipe(fd) | Self::File(fd) => fd.as_fd(),
+            Self::Pipe(fd) | Self::Fifo(fd) | Self::File(fd) => fd.as_fd(),
         }
     }
 }
@@ -44,6 +47,8 @@ pub(crate) struct Stream {
     pending: Vec<u8>,
     /// The last writer is known to be gone: what is there now is all.
     last: bool,
+    /// Bytes that were written.
+    written: u64,
 }
 
 impl Stream {
@@ -53,12 +58,30 @@ impl Stream {
             to,
             pending: Vec::new(),
             last: false,
+            written: 0,
         }
     }
 
     /// What is there now is all that is to be copied.
     pub(crate) fn end(&mut self) {
         self.last = true;
+    }
+
+    /// No reader comes any more that is not there: a fifo without one is given up (EPIPE), which our own reading end would
+    /// hide. The stream must not be in an epoll meanwhile.
+    pub(crate) fn let_go(&mut self) {
+        let Sink::Fifo(both) = &self.to else { return };
+        // Opened before the other one is closed, or a reader would see the end in between; the fifo's name may be gone.
+        let path = format!("/proc/self/fd/{}", both.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        if let Ok(one_way) = rustix::fs::open(path, flags, Mode::empty()) {
+            self.to = Sink::Pipe(one_way);
+        }
+    }
+
+    /// Bytes that were written.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
     }
 
     /// The descriptor to wait for.
@@ -99,7 +122,10 @@ impl Stream {
     fn write(&mut self, mut bytes: &[u8]) -> Wait {
         while !bytes.is_empty() {
             match rustix::io::write(self.to.fd(), bytes) {
-                Ok(count) => bytes = &bytes[count..],
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    self.written += count as u64;
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     self.pending = bytes.to_vec();
@@ -165,6 +191,39 @@ mod tests {
         stream.end();
         assert_eq!(stream.copy(&mut scratch), Wait::Nothing);
         drop(feed);
+        assert_eq!(stream.copy(&mut scratch), Wait::Nothing);
+    }
+
+    #[test]
+    fn what_is_held_up_ends_with_its_reader_once_there_is_nothing_more_to_come() {
+        let (source, feed) = pipe().unwrap();
+        let (reader, sink) = pipe().unwrap();
+        // A pipe's end, opened both ways as a fifo's name is.
+        let path = format!("/proc/self/fd/{}", sink.as_raw_fd());
+        let both = rustix::fs::open(path, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty()).unwrap();
+        drop(sink);
+        for fd in [&source, &feed] {
+            never_wait(fd).unwrap();
+        }
+        let mut stream = Stream::new(source, Sink::Fifo(both));
+        let mut scratch = vec![0; 32 << 10];
+        let mut wait = Wait::Input;
+        while wait != Wait::Output {
+            rustix::io::write(&feed, &[7; 4096]).unwrap();
+            wait = stream.copy(&mut scratch);
+        }
+        let written = stream.written();
+        assert!(written >= 4096);
+        drop(feed);
+        // A reader that is there still gets everything, and does not see an end before it.
+        stream.end();
+        stream.let_go();
+        assert_eq!(stream.copy(&mut scratch), Wait::Output);
+        assert_eq!(stream.written(), written);
+        rustix::io::read(&reader, &mut scratch).unwrap();
+        stream.copy(&mut scratch);
+        assert!(stream.written() > written);
+        drop(reader);
         assert_eq!(stream.copy(&mut scratch), Wait::Nothing);
     }
 }

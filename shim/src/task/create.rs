@@ -259,6 +259,7 @@ impl Server {
             owner: (making.options.io_uid, making.options.io_gid),
         };
         self.tasks.insert(name.clone(), task);
+        self.unwanted = false;
         self.watch_events(&name);
         Ok(pid)
     }

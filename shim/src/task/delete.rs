@@ -126,9 +126,10 @@ impl Server {
         response.encode_to_vec()
     }
 
-    /// Ends the shim where it serves nobody any more.
+    /// Ends the shim where it serves nobody any more. A task that is being made counts until it is clear what becomes of it.
     pub(crate) fn shutdown(&mut self, _request: &ShutdownRequest) -> Outcome {
         self.ending |= self.tasks.is_empty() && self.creating.is_empty();
+        self.unwanted = self.tasks.is_empty();
         done()
     }
 }

@@ -9,7 +9,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -34,14 +34,19 @@ const NAMESPACE: &str = "shim-test";
 /// Whether this host can run containers; says what is missing.
 pub(crate) fn ready(test: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED {test}: needs root");
+        skipped(test, "needs root");
         return false;
     }
     if fixtures::rootfs::host_busybox().is_err() {
-        eprintln!("SKIPPED {test}: needs the package busybox-static");
+        skipped(test, "needs the package busybox-static");
         return false;
     }
     true
+}
+
+/// Says what was not tried.
+pub(crate) fn skipped(test: &str, why: &str) {
+    eprintln!("SKIPPED {test}: {why}");
 }
 
 /// Waits for something.
@@ -118,6 +123,11 @@ impl Place {
 
     /// Starts a shim as containerd 2.3 does; gives its socket.
     pub(crate) fn start(&self, id: &str) -> PathBuf {
+        self.socket(&fed(self.command(id, "start"), &self.params(id)))
+    }
+
+    /// What containerd 2.3 gives `start` to read.
+    pub(crate) fn params(&self, id: &str) -> Vec<u8> {
         let params = BootstrapParams {
             instance_id: id.to_owned(),
             namespace: NAMESPACE.to_owned(),
@@ -129,10 +139,16 @@ impl Place {
             }],
             ..BootstrapParams::default()
         };
-        let output = fed(self.command(id, "start"), &params.encode_to_vec());
-        let result = BootstrapResult::decode(output.as_slice()).unwrap();
+        params.encode_to_vec()
+    }
+
+    /// The socket in what it answers.
+    pub(crate) fn socket(&self, answer: &[u8]) -> PathBuf {
+        let result = BootstrapResult::decode(answer).unwrap();
         assert_eq!((result.version, result.protocol.as_str()), (3, "ttrpc"));
-        result.address.strip_prefix("unix://").unwrap().into()
+        let path: PathBuf = result.address.strip_prefix("unix://").unwrap().into();
+        assert!(path.starts_with(&self.dir), "{path:?}");
+        path
     }
 
     /// What `start` answers to this input, with this in the environment.
@@ -140,6 +156,29 @@ impl Place {
         let mut command = self.command(id, "start");
         command.envs(env.iter().copied());
         fed(command, input)
+    }
+
+    /// As above, where it may fail.
+    pub(crate) fn try_start_by_hand(&self, id: &str, input: &[u8], env: &[(&str, &str)]) -> Output {
+        let mut command = self.command(id, "start");
+        command.envs(env.iter().copied());
+        tried(command, input)
+    }
+
+    /// Ends the shims whose sockets are here: a test that failed has not.
+    fn kill_shims(&self) {
+        let dir = self.dir.display().to_string();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            let number = entry.file_name().to_string_lossy().parse().ok();
+            if let Some(pid) = number.and_then(rustix::process::Pid::from_raw)
+                && line.contains(SHIM)
+                && line.contains(&format!("-socket\0{dir}/"))
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
     }
 
     /// Cleans up as containerd does after every task.
@@ -153,16 +192,24 @@ impl Drop for Place {
         for id in self.ids.lock().unwrap().iter() {
             let _ = self.command(id, "delete").stdin(Stdio::null()).output();
         }
+        if std::thread::panicking() {
+            self.kill_shims();
+        }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-fn fed(mut command: Command, input: &[u8]) -> Vec<u8> {
+fn tried(mut command: Command, input: &[u8]) -> Output {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn fed(command: Command, input: &[u8]) -> Vec<u8> {
+    let name = format!("{command:?}");
+    let output = tried(command, input);
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {error}");
+    assert!(output.status.success(), "{name}: {error}");
     assert!(error.is_empty(), "standard error belongs to the answer: {error}");
     output.stdout
 }
@@ -244,7 +291,12 @@ impl Client {
 
     /// Asks for a task without waiting for it.
     pub(crate) fn ask_to_create(&mut self, place: &Place, id: &str) {
-        self.ask("Create", &create_request(place, id, ""));
+        self.ask_to_create_with(place, id, "");
+    }
+
+    /// As above, with this output.
+    pub(crate) fn ask_to_create_with(&mut self, place: &Place, id: &str, stdout: &str) {
+        self.ask("Create", &create_request(place, id, stdout));
     }
 
     pub(crate) fn start(&mut self, id: &str) {
