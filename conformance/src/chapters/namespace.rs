@@ -68,6 +68,11 @@ pub(crate) const TESTS: &[Test] = &[
     })
     .needs(CGROUP),
     test("join-user", "config-linux.md#namespaces", join_user),
+    test(
+        "join-user-with-other-mappings-is-refused",
+        "config-linux.md#user-namespace-mappings",
+        join_user_with_other_mappings,
+    ),
     test("join-time", "config-linux.md#namespaces", |case| {
         join(case, "time", "time")
     })
@@ -391,6 +396,21 @@ fn join_user(case: &Case<'_>) -> Check {
         "namespace inside"
     );
     ensure_eq!(report.identity.uid, 0, "uid inside");
+    Ok(())
+}
+
+/// Engines write the mappings beside the path; where these are not the namespace's, files would get other owners than the
+/// engine means.
+fn join_user_with_other_mappings(case: &Case<'_>) -> Check {
+    let holder = holder(case, |config| case.who().with_user_namespace(config))?;
+    let bundle = case.bundle(&["/bin/true"], |config| {
+        case.who().with_user_namespace(config);
+        config::set_namespace(config, "user", Some(&format!("/proc/{holder}/ns/user")));
+        let first = &mut config["linux"]["uidMappings"][0]["hostID"];
+        *first = json!(first.as_u64().unwrap_or_default() + 1);
+    })?;
+    let said = case.try_create(&bundle)?.refused()?.stderr;
+    ensure!(said.contains("mapping"), "the message names no mapping: {said}");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod image;
 mod lend;
 mod link;
 mod look;
+mod map_check;
 mod maps;
 mod net_device;
 mod rdt;
@@ -229,6 +230,7 @@ impl<'a> Launch<'a> {
                 deny_setgroups,
                 helpers,
             } => maps::write(self.pid()?, uids, gids, *deny_setgroups, *helpers),
+            ParentStep::CheckIdMaps { uids, gids } => map_check::check(self.pid()?, uids, gids),
             ParentStep::Release => self.link()?.go(None),
             ParentStep::Lend {
                 source,

@@ -259,6 +259,7 @@ impl Namespaces {
         }
         if self.joined(USER).is_some() {
             self.join(schedule, |kind| kind == USER);
+            self.check_maps(schedule);
             schedule.init(
                 Step::BecomeRoot {
                     drop_groups: self.privileged && !self.groups_are_fixed,
@@ -336,6 +337,19 @@ impl Namespaces {
             },
             "linux.uidMappings",
         );
+    }
+
+    /// Of a namespace that is joined the configuration may give the maps, too: plans are made by them.
+    fn check_maps(&self, schedule: &mut Schedule) {
+        if self.uids.is_empty() && self.gids.is_empty() {
+            return;
+        }
+        let maps = ParentStep::CheckIdMaps {
+            uids: self.uids.clone(),
+            gids: self.gids.clone(),
+        };
+        let from = "linux.uidMappings, linux.gidMappings".to_owned();
+        schedule.barrier("linux.uidMappings", [(maps, from)]);
     }
 
     fn enter_time(&self, schedule: &mut Schedule) {

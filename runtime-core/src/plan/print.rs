@@ -202,6 +202,12 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
                 ""
             }
         ),
+        ParentStep::CheckIdMaps { uids, gids } => write!(
+            f,
+            "check that the namespace has these {} uid and {} gid ranges",
+            uids.len(),
+            gids.len()
+        ),
         ParentStep::Release => f.write_str("let init go on"),
         ParentStep::Lend { source, idmap, .. } => {
             write!(

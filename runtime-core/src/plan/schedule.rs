@@ -167,6 +167,13 @@ pub enum ParentStep {
         /// Write by newuidmap(1) and newgidmap(1).
         helpers: bool,
     },
+    /// Check that the user namespace that init has joined has these id maps.
+    CheckIdMaps {
+        /// User ids.
+        uids: Vec<IdMap>,
+        /// Group ids.
+        gids: Vec<IdMap>,
+    },
     /// Let init go on.
     Release,
     /// Open the source of a mount in init's mount namespace with the caller's rights, map its ids, and lend it to init;

@@ -37,7 +37,7 @@ pub fn check(loaded: &LoadedSpec) -> Result<Vec<Warning>> {
     let namespaces = Namespaces::of(spec.linux().as_ref())?;
     host_names(spec, &namespaces)?;
     if let Some(linux) = spec.linux() {
-        identity::mappings(linux, &namespaces, &mut warnings)?;
+        identity::mappings(linux, &namespaces)?;
     }
     if let Some(process) = spec.process() {
         check_process(process, spec.linux().as_ref())?;

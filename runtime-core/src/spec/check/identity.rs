@@ -1,6 +1,6 @@
 //! User and group ids: the maps of the user namespace and of idmapped mounts, and ids that must lie in them.
 
-use super::{Namespaces, Warning};
+use super::Namespaces;
 use crate::error::{Error, Result};
 use oci_spec::runtime::{Linux, LinuxIdMapping};
 
@@ -8,7 +8,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping};
 const MAP_LINES_MAX: usize = 340;
 
 /// The maps of the container's user namespace.
-pub(super) fn mappings(linux: &Linux, namespaces: &Namespaces, warnings: &mut Vec<Warning>) -> Result<()> {
+pub(super) fn mappings(linux: &Linux, namespaces: &Namespaces) -> Result<()> {
     let uids = linux.uid_mappings().as_deref().unwrap_or_default();
     let gids = linux.gid_mappings().as_deref().unwrap_or_default();
     let first = if uids.is_empty() {
@@ -26,12 +26,8 @@ pub(super) fn mappings(linux: &Linux, namespaces: &Namespaces, warnings: &mut Ve
                 "user namespaces enabled, but no namespace path to join nor mappings to apply specified";
             return Err(Error::spec("linux.uidMappings", message));
         }
-        (true, false) if namespaces.user_joined => {
-            // containerd and CRI-O write both; whether the two agree is a question to the host.
-            let message = "both a user namespace to join and mappings are given; the mappings must equal those of \
-                           the namespace";
-            warnings.push(Warning::new(first, message));
-        }
+        // containerd and CRI-O write both. Whether the two agree is seen when the namespace is joined.
+        (true, false) if namespaces.user_joined => {}
         (true, false) if uids.is_empty() || gids.is_empty() => {
             let (field, kind) = if uids.is_empty() {
                 ("linux.uidMappings", "uid")

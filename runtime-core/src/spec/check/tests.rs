@@ -470,7 +470,8 @@ fn maps_of_ids_are_whole() {
     accepted(&userns(json!([map(0, 0, u32::MAX)])));
     let mut joined = userns(json!([map(0, 0, 10)]));
     joined[0].1 = json!([{"type": "user", "path": "/proc/1/ns/user"}, {"type": "mount"}]);
-    assert!(accepted(&joined)[0].contains("both a user namespace to join and mappings"));
+    // Engines write both for each container, and a warning would be in each one's log: whether they agree is checked.
+    assert_eq!(accepted(&joined), Vec::<String>::new());
 }
 
 #[test]
