@@ -91,6 +91,35 @@ fn ids_that_are_none() {
     }
 }
 
+/// Who deletes by force must hear, also with a log elsewhere, that something may be left.
+#[test]
+fn delete_by_force_of_a_damaged_record_says_what_it_could_do() {
+    let Some(place) = Place::new("damaged") else {
+        return;
+    };
+    let id = place.id("");
+    place.expect(&["create", &id]);
+    let record = place.dir.join("state").join(&id).join("state.json");
+    let whole = std::fs::read_to_string(&record).expect("the record");
+    std::fs::write(&record, whole.replace("oci_version", "oci")).expect("a damaged record");
+    let (line, _) = failure(&place, &["delete", &id]);
+    assert!(
+        line["hint"].as_str().is_some_and(|hint| hint.contains("--force")),
+        "{line}"
+    );
+    let log = place.dir.join("log.txt");
+    let output = place.call(&["--log", log.to_str().expect("UTF-8"), "delete", "--force", &id]);
+    assert_eq!(output.status.code(), Some(0));
+    let logged = std::fs::read_to_string(&log).expect("a log");
+    for text in [err(&output), logged] {
+        assert!(
+            text.contains("the record is damaged") && text.contains("removed by what is left of it"),
+            "{text}"
+        );
+    }
+    said(&place, &["delete", &id], 1, "container does not exist");
+}
+
 #[test]
 fn a_created_container() {
     let Some(place) = Place::new("created") else {

@@ -59,7 +59,7 @@ impl Runtime {
         Ok((facts, Some(manager)))
     }
 
-    fn is_rootless(&self, facts: &HostFacts) -> bool {
+    pub(super) fn is_rootless(&self, facts: &HostFacts) -> bool {
         self.rootless
             .unwrap_or(facts.euid != 0 || facts.in_user_namespace)
     }

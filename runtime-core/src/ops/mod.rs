@@ -6,6 +6,7 @@ mod checkpoint;
 mod children;
 mod containers;
 mod create;
+mod damaged;
 mod delete;
 mod events;
 mod examine;
@@ -91,7 +92,7 @@ impl Runtime {
     /// The container of this id.
     ///
     /// # Errors
-    /// NotFound; State, where its record cannot be read.
+    /// NotFound; State, where its record is damaged; Unsupported, where a newer version wrote it.
     pub fn container(&self, id: &ContainerId) -> Result<Container> {
         self.trace.time("load the record", || {
             let dir = StateDir::open(&self.root, id.as_str())?.ok_or_else(not_found)?;

@@ -28,6 +28,7 @@ mod rlimits;
 mod schedule;
 mod scheduling;
 
+pub(crate) use cgroup::plan as cgroup_plan;
 pub(crate) use create::NO_PROCESS;
 pub use create::{PlanRequest, StartBy};
 pub(crate) use criu::{CriuProgram, ExternalMount, RestorePlan, Surroundings};

@@ -5,6 +5,7 @@
 //! the old or the new one, never half of one. Nothing is synced to disk: after a power cut the containers are gone too.
 
 mod identity;
+mod salvage;
 mod start_line;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use crate::time;
 use crate::whole;
 
 pub(crate) use identity::{ProcessIdentity, parent_of};
+pub(crate) use salvage::Salvaged;
 pub(crate) use start_line::StartLine;
 
 /// The version of the record that this code writes; it reads this one only.
@@ -50,6 +52,9 @@ const MAX_LEN: u64 = 32 << 20;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) version: u32,
+    /// The version of the runtime that wrote it, for who finds a version of the record that it does not know.
+    #[serde(default)]
+    pub(crate) written_by: String,
     pub(crate) id: ContainerId,
     pub(crate) oci_version: String,
     pub(crate) status: Status,
@@ -267,19 +272,22 @@ impl StateDir {
     /// The record; None where the runtime died before it wrote one.
     ///
     /// # Errors
-    /// State, where it is damaged or of another version.
+    /// State, where it is damaged; Unsupported, where a newer runtime wrote it.
     pub(crate) fn load(&self) -> Result<Option<Record>> {
         let Some(bytes) = self.read(FILE)? else {
             return Ok(None);
         };
-        let broken = |why: String| {
-            Error::new(
-                ErrorKind::State,
-                format!("{}: {why}", self.path.join(FILE).display()),
-            )
-            .with_hint("delete --force removes the container")
-        };
-        Record::parse(&bytes).map(Some).map_err(broken)
+        Record::parse(&bytes)
+            .map(Some)
+            .map_err(|unreadable| unreadable.at(&self.path.join(FILE)))
+    }
+
+    /// What a damaged record still tells.
+    ///
+    /// # Errors
+    /// As of reading a file; nothing of the content is one.
+    pub(crate) fn salvage(&self, id: &ContainerId) -> Result<Salvaged> {
+        Salvaged::from_bytes(&self.read(FILE)?.unwrap_or_default(), id)
     }
 
     /// Removes a file of the directory; a missing one is fine.
@@ -318,6 +326,41 @@ impl StateDir {
 #[derive(Deserialize)]
 struct Version {
     version: u32,
+    #[serde(default)]
+    written_by: String,
+}
+
+/// Why bytes are no record for this code.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// Another runtime's, which knows more: what it lists must not be forgotten.
+    Newer { version: u32, written_by: String },
+    /// Not what any runtime wrote.
+    Damaged(String),
+}
+
+impl Unreadable {
+    fn at(self, path: &Path) -> Error {
+        let path = path.display();
+        match self {
+            Self::Newer { version, written_by } => {
+                let runtime = match written_by.is_empty() {
+                    true => "a newer runtime".to_owned(),
+                    false => format!("runtime {written_by}"),
+                };
+                let message = format!(
+                    "{path}: found version {version} of the record, written by {runtime}, allowed is version {VERSION}"
+                );
+                Error::new(ErrorKind::Unsupported, message)
+                    .with_hint(format!("use {runtime} for this container; it is kept as it is"))
+            }
+            Self::Damaged(why) => {
+                let message = format!("{path}: the record is damaged: {why}");
+                Error::new(ErrorKind::State, message)
+                    .with_hint("delete --force ends and removes what can still be read of the container")
+            }
+        }
+    }
 }
 
 /// Keeps other operations on the container out until it is dropped.
@@ -345,15 +388,14 @@ fn make_root(root: &Path) -> Result<()> {
 
 impl Record {
     /// The record in these bytes; else why they are none.
-    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
-        let text = |error: serde_json::Error| error.to_string();
-        let Version { version } = serde_json::from_slice(bytes).map_err(text)?;
-        if version != VERSION {
-            return Err(format!(
-                "version {version} of the record, this runtime reads version {VERSION}"
-            ));
+    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, Unreadable> {
+        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
+        let Version { version, written_by } = serde_json::from_slice(bytes).map_err(damaged)?;
+        match version {
+            VERSION => serde_json::from_slice(bytes).map_err(damaged),
+            newer if newer > VERSION => Err(Unreadable::Newer { version, written_by }),
+            older => Err(Unreadable::Damaged(format!("there was never a version {older}"))),
         }
-        serde_json::from_slice(bytes).map_err(text)
     }
 
     /// A resctrl group that a closID names stays when the container goes, although it was made for it: but not where the
@@ -373,6 +415,7 @@ impl Record {
     ) -> Result<Self> {
         Ok(Self {
             version: VERSION,
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
             id,
             oci_version,
             status: Status::Creating,
