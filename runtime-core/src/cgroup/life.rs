@@ -178,7 +178,7 @@ impl Cgroup {
         groups: impl Iterator<Item = &'a Group>,
         patience: Duration,
     ) -> Result<()> {
-        let deadline = Instant::now() + patience;
+        let deadline = crate::time::deadline(patience);
         let mut result = Ok(());
         let mut groups: Vec<&Group> = groups.collect();
         // The unified hierarchy tells when its last process is gone; after that the others are empty.

@@ -608,7 +608,11 @@ fn groups_of_any_name_and_depth_are_found_and_removed() {
     };
     let cgroup = scratch.create("");
     // The one that tells the container's processes.
-    let controller = if scratch.facts.unified().is_some() { "" } else { "devices" };
+    let controller = if scratch.facts.unified().is_some() {
+        ""
+    } else {
+        "devices"
+    };
     let Some(top) = scratch.file(controller, "", "") else {
         println!("SKIPPED: no hierarchy of devices");
         return;
@@ -628,15 +632,14 @@ fn groups_of_any_name_and_depth_are_found_and_removed() {
         rustix::fs::mkdirat(&at, c"deep\xffer", Mode::RWXU).unwrap();
         at = open(std::os::fd::AsFd::as_fd(&at), c"deep\xffer");
     }
-    let child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+    let child = Command::new("sleep")
+        .arg("1000")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
     let pid = child.id().cast_signed();
     scratch.children.push(child);
-    dir::write(
-        std::os::fd::AsFd::as_fd(&at),
-        "cgroup.procs",
-        &pid.to_string(),
-    )
-    .unwrap();
+    dir::write(std::os::fd::AsFd::as_fd(&at), "cgroup.procs", &pid.to_string()).unwrap();
     drop(at);
     assert_eq!(cgroup.pids().unwrap(), [pid]);
     cgroup.kill_all().unwrap();
