@@ -120,6 +120,55 @@ fn delete_by_force_of_a_damaged_record_says_what_it_could_do() {
     said(&place, &["delete", &id], 1, "container does not exist");
 }
 
+/// A caller that ignores SIGCHLD has its children reaped by the kernel: the short life of a program must not be over
+/// before the runtime has looked at it, and who has its pid then is nobody's business.
+#[test]
+fn a_caller_that_ignores_its_children() {
+    let Some(place) = Place::new("reaped") else {
+        return;
+    };
+    place.configure("config.json", "", |config| {
+        config["process"]["args"] = json!(["/bin/true"])
+    });
+    let id = place.id("");
+    let runtime = place.command(&["run", &id]);
+    for run in 0..100 {
+        // coreutils' env: a shell's trap does not ignore SIGCHLD.
+        let mut ignoring = std::process::Command::new("env");
+        ignoring
+            .arg("--ignore-signal=CHLD")
+            .arg(runtime.get_program())
+            .args(runtime.get_args())
+            .current_dir(place.bundle())
+            .stdin(std::process::Stdio::null());
+        let output = place.finish(ignoring);
+        assert_eq!(err(&output), "", "run {run}");
+    }
+}
+
+/// Seconds that no clock can count are a timeout all the same; a runtime that adds them up panics.
+#[test]
+fn a_hook_may_take_longer_than_the_clock_counts() {
+    let Some(place) = Place::new("timeout") else {
+        return;
+    };
+    let id = place.id("");
+    place.configure("config.json", "true", |config| {
+        for kind in [
+            "prestart",
+            "createRuntime",
+            "createContainer",
+            "startContainer",
+            "poststart",
+            "poststop",
+        ] {
+            config["hooks"][kind] = json!([{"path": "/bin/true", "timeout": i64::MAX}]);
+        }
+    });
+    place.expect(&["run", &id]);
+    said(&place, &["state", &id], 1, "container does not exist");
+}
+
 #[test]
 fn a_created_container() {
     let Some(place) = Place::new("created") else {

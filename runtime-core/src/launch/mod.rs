@@ -14,6 +14,7 @@ mod link;
 mod look;
 mod maps;
 mod net_device;
+mod pid_file;
 mod rdt;
 mod spawning;
 mod watch;
@@ -28,6 +29,7 @@ pub(crate) use follow::{await_exec, follow_exec};
 pub(crate) use hook::{HookRun, run_hook};
 pub(crate) use lend::mapped_userns;
 pub(crate) use link::{Link, Report, listener, send, send_to, start_socket};
+pub(crate) use pid_file::write_pid_file;
 pub(crate) use spawning::{spawn_init, start_program};
 pub(crate) use watch::Watch;
 pub(crate) use words::failure;
@@ -118,6 +120,8 @@ pub(crate) struct Launch<'a> {
     descriptors: Descriptors,
     /// init, once it was spawned.
     pub(crate) init: Option<Launched>,
+    /// Which process that is, found out when it was started: it may have ended since, and its pid be somebody else's.
+    identity: Option<ProcessIdentity>,
     /// The root that init has lent and nobody has looked into yet.
     root: Option<OwnedFd>,
     /// What was in the root when a hook was to be verified.
@@ -142,6 +146,7 @@ impl<'a> Launch<'a> {
             killed_before: 0,
             descriptors,
             init: None,
+            identity: None,
             root: None,
             seen: None,
             master: None,
@@ -186,14 +191,7 @@ impl<'a> Launch<'a> {
 
     fn parent(&mut self, step: &ParentStep, host: &mut dyn Host) -> Result<()> {
         match step {
-            ParentStep::SaveRecord { status } => {
-                let init = self
-                    .init
-                    .as_ref()
-                    .map(|init| ProcessIdentity::of(init.pid))
-                    .transpose()?;
-                host.save(*status, init)
-            }
+            ParentStep::SaveRecord { status } => host.save(*status, self.identity),
             ParentStep::MakeCgroup { .. } => self.make_cgroup(host),
             ParentStep::StartScope { .. } => self.start_scope(host),
             ParentStep::AttachToScope { .. } if self.outside => host.attach_to_scope(self.pid()?),
@@ -347,23 +345,6 @@ impl<'a> Launch<'a> {
             }
         }
     }
-}
-
-/// The bare number, under a temporary name first: who sees the file sees all of it.
-pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            format!("pid file {path:?} has no file name"),
-        )
-    })?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    let temporary = path.with_file_name(temporary);
-    std::fs::write(&temporary, pid.to_string())
-        .map_err(|error| Error::os(format!("write({temporary:?})"), error))?;
-    std::fs::rename(&temporary, path)
-        .map_err(|error| Error::os(format!("rename({temporary:?}, {path:?})"), error))
 }
 
 /// The namespaces were opened by this number: they are the container's if the number still is.

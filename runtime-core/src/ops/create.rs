@@ -212,8 +212,6 @@ impl Making<'_> {
             StartBy::Caller => {
                 self.trace
                     .time("wait for the program to run", || launch.started())?;
-                let pid = launch.init.as_ref().map_or(0, |init| init.pid);
-                self.record.init = Some(ProcessIdentity::of(pid)?);
                 self.after_start()
             }
         });
