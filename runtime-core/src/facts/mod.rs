@@ -9,7 +9,7 @@ mod support;
 pub mod systemd;
 
 pub use support::SupportFacts;
-pub(crate) use support::in_path;
+pub(crate) use support::{id_map_helper, in_path};
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
