@@ -89,7 +89,7 @@ pub(crate) trait Host {
         false
     }
     /// Sees the terminal that the caller keeps, before the program does.
-    fn see_terminal(&self, _master: BorrowedFd<'_>) -> Result<()> {
+    fn see_terminal(&mut self, _master: BorrowedFd<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -331,7 +331,7 @@ impl<'a> Launch<'a> {
         })
     }
 
-    fn pass_terminal(&mut self, socket: Option<&str>, host: &dyn Host) -> Result<()> {
+    fn pass_terminal(&mut self, socket: Option<&str>, host: &mut dyn Host) -> Result<()> {
         let master = self
             .master
             .take()

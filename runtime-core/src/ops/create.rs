@@ -1,7 +1,7 @@
 //! create and run: plan, walk the schedule, keep the record true, leave nothing behind on failure.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -17,7 +17,7 @@ use crate::launch::{HookRun, Host, Launch, Launched, listener};
 use crate::lower::Descriptors;
 use crate::plan::{Action, HookKind, Plan, PlanRequest, StartBy, Step, planned_hooks};
 use crate::record::{CONFIG, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
-use crate::request::{CgroupDriver, CreateRequest};
+use crate::request::{CgroupDriver, CreateRequest, PrepareTerminal};
 use crate::resctrl::RdtRecord;
 use crate::spec::{LoadedSpec, Warning};
 use crate::state::Status;
@@ -115,6 +115,7 @@ impl Runtime {
             record,
             spec: &request.spec,
             manager,
+            prepare_terminal: request.prepare_terminal.take(),
             trace: self.trace.clone(),
         };
         let result = making
@@ -191,6 +192,7 @@ pub(super) struct Making<'a> {
     pub(super) spec: &'a LoadedSpec,
     /// The connection to systemd, with its driver.
     pub(super) manager: Option<Manager>,
+    pub(super) prepare_terminal: Option<PrepareTerminal>,
     pub(super) trace: Trace,
 }
 
@@ -315,6 +317,12 @@ impl Host for Making<'_> {
 
     fn listen(&self) -> Result<OwnedFd> {
         listener(&self.dir.short_path(START_SOCKET))
+    }
+
+    fn see_terminal(&mut self, master: BorrowedFd<'_>) -> Result<()> {
+        self.prepare_terminal
+            .take()
+            .map_or(Ok(()), |prepare| prepare.call(master))
     }
 }
 

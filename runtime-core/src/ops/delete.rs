@@ -22,6 +22,7 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is to be said about a container that is gone.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Deleted {
     /// poststop hooks that failed: the specification asks to warn and go on. A unit that systemd did not take back. A
     /// record that was damaged (kind State), with what could be ended and removed by the rest of it.

@@ -52,7 +52,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime with its state directory at `root`, an absolute path; made with mode 0700 when first needed.
+    /// A runtime with its state directory at `root`, made with mode 0700 when first needed. It is an absolute path: with a
+    /// relative one every operation fails with InvalidArgument.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),

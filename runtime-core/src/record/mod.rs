@@ -108,7 +108,7 @@ impl StateDir {
             }
             _ => error,
         };
-        let dir = Self::make(root, id).map_err(deleted)?;
+        let dir = Self::make(absolute(root)?, id).map_err(deleted)?;
         match dir.lock() {
             Ok(lock) => Ok((dir, lock)),
             Err(error) => {
@@ -150,7 +150,7 @@ impl StateDir {
 
     /// The directory of a container; None where there is none.
     pub(crate) fn open(root: &Path, name: &str) -> Result<Option<Self>> {
-        let path = root.join(name);
+        let path = absolute(root)?.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path })),
@@ -374,6 +374,18 @@ impl Drop for Lock {
         // Fails only for what is no lock.
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
+}
+
+/// The state directory, as an absolute path: records and sockets name it, and callers change their directory.
+///
+/// # Errors
+/// InvalidArgument.
+pub(crate) fn absolute(root: &Path) -> Result<&Path> {
+    if root.is_absolute() {
+        return Ok(root);
+    }
+    let message = format!("state directory: found {root:?}, allowed is an absolute path");
+    Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 
 /// Makes the state directory, 0700, and what is missing above it.
