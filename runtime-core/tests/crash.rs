@@ -267,7 +267,8 @@ fn a_container_of_a_damaged_record_is_ended_and_removed() {
     let Some(place) = sandbox("a_container_of_a_damaged_record_is_ended_and_removed") else {
         return;
     };
-    let damages: [(&str, fn(&mut Value)); 4] = [
+    type Damage = fn(&mut Value);
+    let damages: [(&str, Damage); 4] = [
         ("a field is gone", |record| {
             record.as_object_mut().unwrap().remove("oci_version");
         }),
