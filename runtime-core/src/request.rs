@@ -58,7 +58,7 @@ pub enum Terminal {
 /// What is done with the master of a terminal that the caller keeps ([`Terminal::Keep`]) before the program runs: to set its
 /// size and modes.
 ///
-/// ```
+/// ```no_run
 /// # use runtime_core::{Error, PrepareTerminal};
 /// # use rustix::termios::{Winsize, tcsetwinsize};
 /// # let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };

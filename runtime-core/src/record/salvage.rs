@@ -28,7 +28,7 @@ impl Salvaged {
     ///
     /// # Errors
     /// System, where the calling process cannot be looked at.
-    pub(super) fn from_bytes(bytes: &[u8], id: &ContainerId) -> Result<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8], id: &ContainerId) -> Result<Self> {
         let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let mut record = Record::new(
             id.clone(),
