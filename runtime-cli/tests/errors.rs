@@ -130,9 +130,20 @@ fn a_caller_that_ignores_its_children() {
     place.configure("config.json", "", |config| {
         config["process"]["args"] = json!(["/bin/true"])
     });
-    let id = place.id("");
-    let runtime = place.command(&["run", &id]);
-    for run in 0..100 {
+    place.configure("sleeper.json", "exec sleep 1000", |config| {
+        let path = format!(
+            "{}-other",
+            config["linux"]["cgroupsPath"].as_str().expect("a path")
+        );
+        config["linux"]["cgroupsPath"] = path.into();
+    });
+    let (id, other) = (place.id(""), place.id("-other"));
+    place.expect(&["run", "--detach", "--config", "sleeper.json", &other]);
+    let commands = [
+        place.command(&["run", &id]),
+        place.command(&["exec", &other, "/bin/true"]),
+    ];
+    for (run, runtime) in commands.iter().cycle().take(200).enumerate() {
         // coreutils' env: a shell's trap does not ignore SIGCHLD.
         let mut ignoring = std::process::Command::new("env");
         ignoring

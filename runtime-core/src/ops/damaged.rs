@@ -1,6 +1,8 @@
 //! delete by force of a container whose record is damaged: by what the record still tells, else by the saved
 //! configuration, and never by what could be somebody else's.
 
+use std::path::Path;
+
 use super::delete::destroy;
 use super::{Deleted, Runtime};
 use crate::cgroup::{Cgroup, CgroupRecord};
@@ -21,11 +23,11 @@ impl Runtime {
             tells_cgroup,
         } = dir.salvage(id)?;
         if !tells_cgroup {
-            record.cgroup = self.cgroup_by_config(&dir, id);
+            record.cgroup = self.cgroup_by_config(&dir, id)?;
             record.cgroup_made = record.cgroup.is_some();
         }
         if let Some(cgroup) = &record.cgroup
-            && !self.is_its_own(cgroup, id, record.init.as_ref())
+            && !self.is_its_own(cgroup, id, record.init.as_ref())?
         {
             record.cgroup = None;
             record.cgroup_made = false;
@@ -36,49 +38,58 @@ impl Runtime {
         Ok(deleted)
     }
 
-    /// Where create puts a container of this configuration, as far as it is there.
-    fn cgroup_by_config(&self, dir: &StateDir, id: &ContainerId) -> Option<CgroupRecord> {
-        let bytes = dir.read(CONFIG).ok().flatten()?;
-        let spec = LoadedSpec::from_slice(&bytes, CONFIG).ok()?;
-        let (facts, _) = self.gather().ok()?;
+    /// Where create puts a container of this configuration, as far as it is there. A configuration that is damaged, too, tells
+    /// nothing; one that cannot be read now is an error.
+    fn cgroup_by_config(&self, dir: &StateDir, id: &ContainerId) -> Result<Option<CgroupRecord>> {
+        let spec = dir
+            .read(CONFIG)?
+            .map(|bytes| LoadedSpec::from_slice(&bytes, CONFIG));
+        let Some(Ok(spec)) = spec else {
+            return Ok(None);
+        };
+        let (facts, _) = self.gather()?;
         let request = PlanRequest {
             driver: self.driver,
             rootless: self.is_rootless(&facts),
             ..PlanRequest::new(id.clone(), dir.path())
         };
-        let plan = cgroup_plan(&spec, &facts, &request, &mut Vec::new()).ok()??;
+        let Ok(Some(plan)) = cgroup_plan(&spec, &facts, &request, &mut Vec::new()) else {
+            return Ok(None);
+        };
         let mut directories = plan.paths.directories;
         directories.retain(|directory| directory.path().is_dir());
-        (!directories.is_empty()).then(|| CgroupRecord {
+        Ok((!directories.is_empty()).then(|| CgroupRecord {
             directories,
             scope: plan.scope.map(|plan| plan.scope),
-        })
+        }))
     }
 
     /// Whether nobody else is known to be in these cgroups: not the calling process, no other container of the state
     /// directory; and init is, where it lives.
-    fn is_its_own(&self, cgroup: &CgroupRecord, id: &ContainerId, init: Option<&ProcessIdentity>) -> bool {
-        let Ok(pids) = Cgroup::open(cgroup).pids() else {
-            return false;
-        };
+    fn is_its_own(
+        &self,
+        cgroup: &CgroupRecord,
+        id: &ContainerId,
+        init: Option<&ProcessIdentity>,
+    ) -> Result<bool> {
+        let pids = Cgroup::open(cgroup).pids()?;
         let own = rustix::process::getpid().as_raw_nonzero().get();
-        let living = init.filter(|init| init.is_alive().unwrap_or(false));
-        if pids.contains(&own) || living.is_some_and(|init| !pids.contains(&init.pid)) {
-            return false;
-        }
-        let Ok(containers) = self.containers() else {
-            return false;
+        let outside = match init {
+            Some(init) => init.is_alive()? && !pids.contains(&init.pid),
+            None => false,
         };
-        let others = containers.filter(|(name, _)| name != id.as_str());
+        if outside || pids.contains(&own) {
+            return Ok(false);
+        }
+        let others = self.containers()?.filter(|(name, _)| name != id.as_str());
         let theirs: Vec<_> = others
             .filter_map(|(_, container)| container.ok()?.record.cgroup)
             .flat_map(|cgroup| cgroup.directories)
             .map(|directory| directory.path())
             .collect();
-        cgroup
-            .directories
-            .iter()
-            .all(|directory| !theirs.iter().any(|path| path.starts_with(directory.path())))
+        let is_shared = |path: &Path| theirs.iter().any(|other| other.starts_with(path));
+        let mut directories = cgroup.directories.iter();
+        Ok(!directories.any(|directory| is_shared(&directory.path())))
     }
 }
 
