@@ -7,6 +7,7 @@
 mod identity;
 mod salvage;
 mod start_line;
+mod version;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,8 +34,6 @@ pub(crate) use identity::{ProcessIdentity, parent_of};
 pub(crate) use salvage::Salvaged;
 pub(crate) use start_line::StartLine;
 
-/// The version of the record that this code writes; it reads this one only.
-const VERSION: u32 = 1;
 const FILE: &str = "state.json";
 const TEMPORARY: &str = ".state.json";
 /// The saved configuration: exec plans from it, never from the bundle, which may have changed.
@@ -323,46 +322,6 @@ impl StateDir {
     }
 }
 
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-    #[serde(default)]
-    written_by: String,
-}
-
-/// Why bytes are no record for this code.
-#[derive(Debug)]
-pub(crate) enum Unreadable {
-    /// Another runtime's, which knows more: what it lists must not be forgotten.
-    Newer { version: u32, written_by: String },
-    /// Not what any runtime wrote.
-    Damaged(String),
-}
-
-impl Unreadable {
-    fn at(self, path: &Path) -> Error {
-        let path = path.display();
-        match self {
-            Self::Newer { version, written_by } => {
-                let runtime = match written_by.is_empty() {
-                    true => "a newer runtime".to_owned(),
-                    false => format!("runtime {written_by}"),
-                };
-                let message = format!(
-                    "{path}: found version {version} of the record, written by {runtime}, allowed is version {VERSION}"
-                );
-                Error::new(ErrorKind::Unsupported, message)
-                    .with_hint(format!("use {runtime} for this container; it is kept as it is"))
-            }
-            Self::Damaged(why) => {
-                let message = format!("{path}: the record is damaged: {why}");
-                Error::new(ErrorKind::State, message)
-                    .with_hint("delete --force ends and removes what can still be read of the container")
-            }
-        }
-    }
-}
-
 /// Keeps other operations on the container out until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock(OwnedFd);
@@ -399,17 +358,6 @@ fn make_root(root: &Path) -> Result<()> {
 }
 
 impl Record {
-    /// The record in these bytes; else why they are none.
-    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, Unreadable> {
-        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
-        let Version { version, written_by } = serde_json::from_slice(bytes).map_err(damaged)?;
-        match version {
-            VERSION => serde_json::from_slice(bytes).map_err(damaged),
-            newer if newer > VERSION => Err(Unreadable::Newer { version, written_by }),
-            older => Err(Unreadable::Damaged(format!("there was never a version {older}"))),
-        }
-    }
-
     /// A resctrl group that a closID names stays when the container goes, although it was made for it: but not where the
     /// container was never made.
     pub(crate) fn leave_shared_groups(&mut self) {
@@ -426,7 +374,7 @@ impl Record {
         rootfs: PathBuf,
     ) -> Result<Self> {
         Ok(Self {
-            version: VERSION,
+            version: version::VERSION,
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
             id,
             oci_version,
