@@ -127,6 +127,17 @@ impl Log {
         }
     }
 
+    /// The same, with `aloud` on standard error as well where the log is elsewhere.
+    pub(crate) fn warn_aloud(&self, message: Arguments<'_>, aloud: bool) {
+        if aloud && !matches!(self.sink, Sink::Stderr) {
+            let mut text = String::new();
+            escape(&mut text, &message.to_string(), false);
+            text.push('\n');
+            err(&text);
+        }
+        self.warn(message);
+    }
+
     /// Writes the warnings that were held back: the command went well.
     pub(crate) fn finish(&self) {
         for message in self.held.take() {

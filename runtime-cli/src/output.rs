@@ -90,24 +90,14 @@ pub(crate) fn err(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use runtime_core::Status;
-
     use super::*;
 
     #[test]
     fn the_table_is_runcs() {
-        let state = |id: &str, bundle: &str| State {
-            oci_version: "1.3.0".to_owned(),
-            id: id.to_owned(),
-            pid: 42,
-            status: Status::Running,
-            bundle: bundle.to_owned(),
-            rootfs: "/r".to_owned(),
-            created: "2026-11-21T21:11:13.5Z".to_owned(),
-            annotations: BTreeMap::new(),
-            owner: "root".to_owned(),
+        let state = |id: &str, bundle: &str| -> State {
+            let state = serde_json::json!({"ociVersion": "1.3.0", "id": id, "pid": 42, "status": "running",
+                "bundle": bundle, "rootfs": "/r", "created": "2026-11-21T21:11:13.5Z", "owner": "root"});
+            serde_json::from_value(state).expect("a state")
         };
         assert_eq!(
             table(&[state("a", "/b"), state("a-longer-name", "/a/longer/bundle")]),

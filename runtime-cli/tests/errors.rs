@@ -91,6 +91,95 @@ fn ids_that_are_none() {
     }
 }
 
+/// Who deletes by force must hear, also with a log elsewhere, that something may be left.
+#[test]
+fn delete_by_force_of_a_damaged_record_says_what_it_could_do() {
+    let Some(place) = Place::new("damaged") else {
+        return;
+    };
+    let id = place.id("");
+    place.expect(&["create", &id]);
+    let record = place.dir.join("state").join(&id).join("state.json");
+    let whole = std::fs::read_to_string(&record).expect("the record");
+    std::fs::write(&record, whole.replace("oci_version", "oci")).expect("a damaged record");
+    let (line, _) = failure(&place, &["delete", &id]);
+    assert!(
+        line["hint"].as_str().is_some_and(|hint| hint.contains("--force")),
+        "{line}"
+    );
+    let log = place.dir.join("log.txt");
+    let output = place.call(&["--log", log.to_str().expect("UTF-8"), "delete", "--force", &id]);
+    assert_eq!(output.status.code(), Some(0));
+    let logged = std::fs::read_to_string(&log).expect("a log");
+    for text in [err(&output), logged] {
+        assert!(
+            text.contains("the record is damaged") && text.contains("removed by what is left of it"),
+            "{text}"
+        );
+    }
+    said(&place, &["delete", &id], 1, "container does not exist");
+}
+
+/// A caller that ignores SIGCHLD has its children reaped by the kernel: the short life of a program must not be over
+/// before the runtime has looked at it, and who has its pid then is nobody's business.
+#[test]
+fn a_caller_that_ignores_its_children() {
+    let Some(place) = Place::new("reaped") else {
+        return;
+    };
+    place.configure("config.json", "", |config| {
+        config["process"]["args"] = json!(["/bin/true"])
+    });
+    place.configure("sleeper.json", "exec sleep 1000", |config| {
+        let path = format!(
+            "{}-other",
+            config["linux"]["cgroupsPath"].as_str().expect("a path")
+        );
+        config["linux"]["cgroupsPath"] = path.into();
+    });
+    let (id, other) = (place.id(""), place.id("-other"));
+    place.expect(&["run", "--detach", "--config", "sleeper.json", &other]);
+    let commands = [
+        place.command(&["run", &id]),
+        place.command(&["exec", &other, "/bin/true"]),
+    ];
+    for (run, runtime) in commands.iter().cycle().take(200).enumerate() {
+        // coreutils' env: a shell's trap does not ignore SIGCHLD.
+        let mut ignoring = std::process::Command::new("env");
+        ignoring
+            .arg("--ignore-signal=CHLD")
+            .arg(runtime.get_program())
+            .args(runtime.get_args())
+            .current_dir(place.bundle())
+            .stdin(std::process::Stdio::null());
+        let output = place.finish(ignoring);
+        assert_eq!(err(&output), "", "run {run}");
+    }
+}
+
+/// Seconds that no clock can count are a timeout all the same; a runtime that adds them up panics.
+#[test]
+fn a_hook_may_take_longer_than_the_clock_counts() {
+    let Some(place) = Place::new("timeout") else {
+        return;
+    };
+    let id = place.id("");
+    place.configure("config.json", "true", |config| {
+        for kind in [
+            "prestart",
+            "createRuntime",
+            "createContainer",
+            "startContainer",
+            "poststart",
+            "poststop",
+        ] {
+            config["hooks"][kind] = json!([{"path": "/bin/true", "timeout": i64::MAX}]);
+        }
+    });
+    place.expect(&["run", &id]);
+    said(&place, &["state", &id], 1, "container does not exist");
+}
+
 #[test]
 fn a_created_container() {
     let Some(place) = Place::new("created") else {

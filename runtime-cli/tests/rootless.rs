@@ -369,6 +369,21 @@ fn a_range_of_ids_by_newuidmap() {
         "0", &user, "1", "1", "700000", "1000", "0", &user, "1", "1", "800000", "1000", "allow",
     ];
     assert_eq!(words, expected);
+    // As on NixOS: in no usual directory, but in one of $PATH.
+    let elsewhere = format!(
+        "{before}\nmkdir wrappers\nfor name in newuidmap newgidmap; do cp -p /usr/bin/$name wrappers/; mount --bind /dev/null \
+         /usr/bin/$name; done"
+    );
+    let hidden = place.call_after(&elsewhere, &["run", "c"]);
+    assert!(
+        !hidden.status.success() && err(&hidden).contains("$PATH"),
+        "{}",
+        err(&hidden)
+    );
+    let found =
+        elsewhere.replace("mkdir", "rm -r wrappers; mkdir") + "\nexport PATH=relative:$PATH:$PWD/wrappers";
+    let output = place.call_after(&found, &["run", "c"]);
+    assert!(output.status.success(), "{}", err(&output));
     // Ids that nobody gave the user are refused by newuidmap, in its words.
     place.configure("true", |config| {
         config["linux"]["uidMappings"][1]["hostID"] = 1.into()

@@ -31,13 +31,14 @@ pub enum ErrorKind {
     Exec,
     /// A hook failed or ran longer than its timeout.
     Hook,
-    /// This kernel or host lacks something that the configuration needs.
+    /// This kernel or host lacks something that the configuration needs; or a newer version of this library wrote the
+    /// container's record.
     Unsupported,
     /// The caller lacks a privilege that the configuration needs.
     Permission,
     /// A system call failed.
     System,
-    /// The state directory holds something that this version cannot read.
+    /// The state directory holds something that no version can read: it is damaged.
     State,
     /// A broken promise inside the library: a bug.
     Internal,

@@ -6,7 +6,7 @@
 
 use crate::dbus::Message;
 use crate::gpu::fuzzing as gpu;
-use crate::record::Record;
+use crate::record::{Record, Salvaged};
 use crate::{criu, netlink};
 
 /// Caches of the dynamic loader: what is read and written again is the same but for the numbers that the writer gives.
@@ -19,9 +19,12 @@ pub fn elf(bytes: &[u8]) {
     gpu::elf(bytes);
 }
 
-/// The record in the state directory: what is read is written as a text that reads as itself.
+/// The record in the state directory: what is read is written as a text that reads as itself; what is damaged leads to no
+/// cgroup above a container's.
 pub fn record(bytes: &[u8]) {
-    let Ok(record) = Record::parse(bytes) else { return };
+    let Ok(record) = Record::parse(bytes) else {
+        return salvaged(bytes);
+    };
     let written = |record: &Record| match serde_json::to_vec(record) {
         Ok(text) => text,
         Err(error) => panic!("a record that was read cannot be written: {error}"),
@@ -29,7 +32,21 @@ pub fn record(bytes: &[u8]) {
     let first = written(&record);
     match Record::parse(&first) {
         Ok(again) => assert_eq!(written(&again), first, "a record changes when it is saved"),
-        Err(why) => panic!("a record that was saved cannot be read: {why}"),
+        Err(why) => panic!("a record that was saved cannot be read: {why:?}"),
+    }
+}
+
+fn salvaged(bytes: &[u8]) {
+    let Ok(id) = "fuzzed".parse() else { return };
+    let Ok(found) = Salvaged::from_bytes(bytes, &id) else {
+        return;
+    };
+    for directory in found.record.cgroup.iter().flat_map(|cgroup| &cgroup.directories) {
+        let path = directory.path();
+        assert!(
+            path != directory.mount_point && path.starts_with(&directory.mount_point),
+            "{directory:?}"
+        );
     }
 }
 

@@ -46,7 +46,7 @@ pub use init_image::{INSTALLED_INIT, init_image};
 pub use ops::{Container, Containers, Deleted, Event, Events, Executed, Runtime};
 pub use request::{
     CgroupDriver, CheckpointRequest, CreateRequest, CriuOptions, ExecRequest, ManageCgroups, NetworkLock,
-    RestoreRequest, Stdio, SubCgroup, Terminal, UpdateRequest,
+    PrepareTerminal, RestoreRequest, Stdio, SubCgroup, Terminal, UpdateRequest,
 };
 pub use state::{Exit, State, Status};
 pub use trace::Trace;

@@ -30,7 +30,8 @@ pub enum CgroupDriver {
     Disabled,
 }
 
-/// Where the container's standard input, output and error come from, when it has no terminal.
+/// Where the container's standard input, output and error come from, when it has no terminal. There are three and no
+/// fourth, so that this is no `non_exhaustive` struct: a literal names them.
 #[derive(Debug, Default)]
 pub struct Stdio {
     /// Standard input; None: the caller's own.
@@ -43,6 +44,7 @@ pub struct Stdio {
 
 /// Where the master of the container's terminal goes, when `process.terminal` is set.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub enum Terminal {
     /// No provision: a configuration that asks for a terminal is refused.
     #[default]
@@ -53,8 +55,40 @@ pub enum Terminal {
     Keep,
 }
 
+/// What is done with the master of a terminal that the caller keeps ([`Terminal::Keep`]) before the program runs: to set its
+/// size and modes.
+///
+/// ```no_run
+/// # use runtime_core::{Error, PrepareTerminal};
+/// # use rustix::termios::{Winsize, tcsetwinsize};
+/// # let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+/// let prepare = PrepareTerminal::new(move |master| {
+///     tcsetwinsize(master, size).map_err(|errno| Error::os("ioctl(TIOCSWINSZ)", errno))
+/// });
+/// ```
+pub struct PrepareTerminal(Box<dyn FnOnce(BorrowedFd<'_>) -> Result<()> + Send>);
+
+impl PrepareTerminal {
+    /// Calls this function, at most once; its error ends the operation.
+    pub fn new(prepare: impl FnOnce(BorrowedFd<'_>) -> Result<()> + Send + 'static) -> Self {
+        Self(Box::new(prepare))
+    }
+
+    /// Does it.
+    pub(crate) fn call(self, master: BorrowedFd<'_>) -> Result<()> {
+        (self.0)(master)
+    }
+}
+
+impl std::fmt::Debug for PrepareTerminal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PrepareTerminal")
+    }
+}
+
 /// Everything that create needs.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CreateRequest {
     /// The container's id.
     pub id: ContainerId,
@@ -68,6 +102,8 @@ pub struct CreateRequest {
     pub stdio: Stdio,
     /// The terminal.
     pub terminal: Terminal,
+    /// Called with the master of a terminal that the caller keeps, before the program runs; run starts it at once.
+    pub prepare_terminal: Option<PrepareTerminal>,
     /// Descriptors that the program gets as 3, 4, ...
     pub preserve_fds: Vec<OwnedFd>,
     /// How many of `preserve_fds`, counted from the first, are sockets of the LISTEN_FDS protocol: the program gets
@@ -99,6 +135,7 @@ impl CreateRequest {
             devices: DeviceRequest::default(),
             stdio: Stdio::default(),
             terminal: Terminal::None,
+            prepare_terminal: None,
             preserve_fds: Vec::new(),
             listen_fds: 0,
             listen_fd_names: None,
@@ -123,6 +160,7 @@ pub struct SubCgroup {
 
 /// Everything that exec needs.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ExecRequest {
     /// The program. What it leaves out it has from the container; see [`crate::plan::completed`].
     pub process: Process,
@@ -130,8 +168,8 @@ pub struct ExecRequest {
     pub stdio: Stdio,
     /// The terminal.
     pub terminal: Terminal,
-    /// Called with the master of a terminal that the caller keeps, before the program runs: to set its size and modes.
-    pub prepare_terminal: Option<fn(BorrowedFd<'_>) -> Result<()>>,
+    /// Called with the master of a terminal that the caller keeps, before the program runs.
+    pub prepare_terminal: Option<PrepareTerminal>,
     /// Descriptors that the program gets as 3, 4, ...
     pub preserve_fds: Vec<OwnedFd>,
     /// How many of `preserve_fds`, counted from the first, are sockets of the LISTEN_FDS protocol.
@@ -172,6 +210,7 @@ impl ExecRequest {
 
 /// What update changes.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct UpdateRequest {
     /// The limits to change; what they leave out stays as it is. Device rules in them are not looked at.
     pub resources: LinuxResources,

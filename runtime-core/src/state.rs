@@ -35,8 +35,9 @@ impl Status {
 }
 
 /// The state (runtime.md#state) with the fields that runc adds; serialised in runc's order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct State {
     /// The configuration's version of the specification.
     pub oci_version: String,
@@ -53,13 +54,13 @@ pub struct State {
     /// When create was called, RFC 3339 in UTC with nanoseconds.
     pub created: String,
     /// The configuration's annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The name of the user whose state directory it is in; the number where it has no name.
     pub owner: String,
 }
 
-/// How a program ended.
+/// How a program ended. wait(2) knows no other way, so that this is no `non_exhaustive` enum: a match names them all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// It exited with this code.

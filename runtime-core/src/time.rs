@@ -1,6 +1,17 @@
-//! Points of time as RFC 3339 writes them, in UTC: what records, states and logs hold.
+//! Points of time as RFC 3339 writes them, in UTC: what records, states and logs hold; and deadlines of any length.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A hundred years in seconds: longer than any host runs.
+const NEVER: u64 = 100 * 365 * 86_400;
+
+/// The moment when this much time is over. A patience that the clock cannot count (a hook's `timeout` may be 2^63 seconds)
+/// ends when nobody is there to see it.
+pub(crate) fn deadline(patience: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(patience)
+        .unwrap_or_else(|| now + Duration::from_secs(NEVER))
+}
 
 /// `2026-11-20T23:59:59Z`.
 pub fn to_the_second(time: SystemTime) -> String {
@@ -42,9 +53,16 @@ fn civil(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_deadline_of_any_length() {
+        for patience in [Duration::ZERO, Duration::from_secs(u64::MAX >> 1), Duration::MAX] {
+            let now = Instant::now();
+            let left = deadline(patience).duration_since(now);
+            assert!(left >= patience.min(Duration::from_secs(NEVER)), "{patience:?}");
+        }
+    }
 
     #[test]
     fn times_are_rfc3339() {

@@ -222,15 +222,15 @@ fn a_directory_without_a_record() {
 }
 
 #[test]
-fn a_damaged_record_and_one_of_another_version() {
-    let Some(place) = sandbox("a_damaged_record_and_one_of_another_version") else {
+fn a_damaged_record_that_tells_nothing() {
+    let Some(place) = sandbox("a_damaged_record_that_tells_nothing") else {
         return;
     };
     let runtime = place.runtime();
     for text in [
         "",
         "{",
-        "{\"version\": 2}",
+        "{\"version\": 0}",
         "[]",
         "{\"version\": 1, \"id\": \"victim\"}",
     ] {
@@ -251,9 +251,110 @@ fn a_damaged_record_and_one_of_another_version() {
             matches!(all.as_slice(), [(name, Err(_))] if name == "victim"),
             "the list goes on"
         );
-        runtime.delete(&id(), true).unwrap();
+        let warnings = runtime.delete(&id(), true).unwrap().warnings;
         assert!(!place.state().join("victim").exists());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_eq!(warnings[0].kind(), ErrorKind::State);
+        let said = warnings[0].to_string();
+        assert!(said.contains("neither a process nor a cgroup"), "{said}");
     }
+}
+
+/// A review found: delete with force said that all was well and removed the directory alone, and the container ran on
+/// unknown to anybody.
+#[test]
+fn a_container_of_a_damaged_record_is_ended_and_removed() {
+    let Some(place) = sandbox("a_container_of_a_damaged_record_is_ended_and_removed") else {
+        return;
+    };
+    type Damage = fn(&mut Value);
+    let damages: [(&str, Damage); 4] = [
+        ("a field is gone", |record| {
+            record.as_object_mut().unwrap().remove("oci_version");
+        }),
+        ("no cgroup", |record| record["cgroup"] = json!(7)),
+        ("no init", |record| record["init"] = json!("4711")),
+        ("nothing", |record| *record = json!("torn")),
+    ];
+    for (what, damage) in damages {
+        killed_once_created(&place);
+        let file = place.state().join("victim/state.json");
+        let mut record: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        damage(&mut record);
+        std::fs::write(&file, record.to_string()).unwrap();
+        let marker = marker(&place);
+        assert!(!processes(&marker).is_empty(), "{what}: nothing to be ended");
+        let deleted = place.runtime().delete(&id(), true).unwrap();
+        let said = deleted.warnings[0].to_string();
+        assert!(
+            said.contains("damaged") && said.contains("removed by what is left"),
+            "{what}: {said}"
+        );
+        eventually("the end of all processes", || processes(&marker).is_empty());
+        assert_eq!(place.remains("victim"), Vec::<PathBuf>::new(), "{what}");
+    }
+}
+
+/// A damaged record leads to nobody else: not to the cgroup of another container, nor to the caller's.
+#[test]
+fn a_damaged_record_leads_to_nobody_else() {
+    let Some(place) = sandbox("a_damaged_record_leads_to_nobody_else") else {
+        return;
+    };
+    killed_once_created(&place);
+    let runtime = place.runtime();
+    let other = place.state().join("other");
+    std::fs::create_dir_all(&other).unwrap();
+    let text = std::fs::read(place.state().join("victim/state.json")).unwrap();
+    let mut record: Value = serde_json::from_slice(&text).unwrap();
+    record["oci_version"] = Value::Null;
+    record["init"] = Value::Null;
+    std::fs::write(other.join("state.json"), record.to_string()).unwrap();
+    let warnings = runtime.delete(&"other".parse().unwrap(), true).unwrap().warnings;
+    assert!(
+        warnings[0].to_string().contains("neither a process nor a cgroup"),
+        "{warnings:?}"
+    );
+    let status = runtime.container(&id()).unwrap().status().unwrap();
+    assert_eq!(status, Status::Created);
+    clean_up_and_check(&place, &marker(&place));
+}
+
+/// What a newer runtime has written is its own to delete: it is kept, and the container with it.
+#[test]
+fn a_record_of_a_newer_version_is_kept() {
+    let Some(place) = sandbox("a_record_of_a_newer_version_is_kept") else {
+        return;
+    };
+    killed_once_created(&place);
+    let runtime = place.runtime();
+    let file = place.state().join("victim/state.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut record: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(record["version"], 1);
+    record["version"] = 2.into();
+    record["written_by"] = "9.8.7".into();
+    std::fs::write(&file, record.to_string()).unwrap();
+    for error in [
+        runtime.delete(&id(), true).unwrap_err(),
+        runtime.delete(&id(), false).unwrap_err(),
+        runtime.container(&id()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(
+            error
+                .to_string()
+                .contains("version 2 of the record, written by runtime 9.8.7"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("use runtime 9.8.7"), "{error}");
+    }
+    std::fs::write(&file, text).unwrap();
+    assert_eq!(
+        runtime.container(&id()).unwrap().status().unwrap(),
+        Status::Created
+    );
+    clean_up_and_check(&place, &marker(&place));
 }
 
 /// Found by the crash matrix (EIO): delete with force took a record that it could not read for a damaged one, and

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use runtime_core::spec::{LoadedProcess, LoadedSpec, Process};
 use runtime_core::{
-    Container, ContainerId, CreateRequest, ErrorKind, ExecRequest, Executed, Exit, Runtime, Signal, Status,
-    Stdio, SubCgroup, Terminal,
+    Container, ContainerId, CreateRequest, ErrorKind, ExecRequest, Executed, Exit, PrepareTerminal, Runtime,
+    Signal, Status, Stdio, SubCgroup, Terminal,
 };
 use serde_json::{Value, json};
 
@@ -417,16 +417,18 @@ fn a_terminal_is_the_containers_and_is_prepared_first() {
     process.user_mut().set_uid(1000);
     let mut request = ExecRequest::new(process);
     request.terminal = Terminal::Keep;
-    request.prepare_terminal = Some(|master| {
+    // A closure with what it needs.
+    let (ws_row, ws_col) = (12, 34);
+    request.prepare_terminal = Some(PrepareTerminal::new(move |master| {
         let size = rustix::termios::Winsize {
-            ws_row: 12,
-            ws_col: 34,
+            ws_row,
+            ws_col,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
         rustix::termios::tcsetwinsize(master, size)
             .map_err(|errno| runtime_core::Error::os("tcsetwinsize", errno))
-    });
+    }));
     let mut executed = it.container.exec(request).expect("exec");
     let master = executed.take_terminal().expect("the master");
     assert!(executed.take_terminal().is_none());

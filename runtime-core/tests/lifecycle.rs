@@ -10,7 +10,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use runtime_core::{ContainerId, ErrorKind, ExecRequest, Exit, Signal, Status, Stdio, Terminal};
+use runtime_core::{
+    ContainerId, Error, ErrorKind, ExecRequest, Exit, PrepareTerminal, Runtime, Signal, Status, Stdio,
+    Terminal,
+};
 use sandbox::{eventually, mounts, open_files, sandbox};
 use serde_json::json;
 
@@ -180,7 +183,11 @@ fn a_terminal_that_the_caller_keeps() {
     };
     let mut config = place.config(
         "tty",
-        &["/bin/sh", "-c", "tty; test -t 0 && test -t 2 && echo all"],
+        &[
+            "/bin/sh",
+            "-c",
+            "tty; busybox stty size; test -t 0 && test -t 2 && echo all",
+        ],
     );
     config["process"]["terminal"] = true.into();
     let mut request = place.request("tty", &config);
@@ -194,6 +201,17 @@ fn a_terminal_that_the_caller_keeps() {
         Some("process.terminal")
     );
     request.terminal = Terminal::Keep;
+    // The program runs before `run` returns: its size is there first.
+    let (ws_row, ws_col) = (12, 34);
+    request.prepare_terminal = Some(PrepareTerminal::new(move |master| {
+        let size = rustix::termios::Winsize {
+            ws_row,
+            ws_col,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(master, size).map_err(|errno| Error::os("tcsetwinsize", errno))
+    }));
     let mut container = place.runtime().run(request).unwrap();
     let mut master = File::from(container.take_terminal().unwrap());
     assert!(container.take_terminal().is_none());
@@ -203,6 +221,39 @@ fn a_terminal_that_the_caller_keeps() {
     let _ = master.read_to_end(&mut text);
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(text.contains("/dev/pts/0") && text.contains("all"), "{text:?}");
+    assert!(text.contains("12 34"), "{text:?}");
+    // What fails there ends the container before its program.
+    let mut request = place.request("unseen", &config);
+    request.terminal = Terminal::Keep;
+    request.prepare_terminal = Some(PrepareTerminal::new(|_| {
+        Err(Error::new(ErrorKind::System, "too small"))
+    }));
+    let error = place.runtime().run(request).unwrap_err();
+    assert!(error.to_string().contains("too small"), "{error}");
+    assert_eq!(place.remains("unseen"), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn a_relative_state_directory_is_refused_by_every_operation() {
+    let Some(place) = sandbox("a_relative_state_directory_is_refused_by_every_operation") else {
+        return;
+    };
+    let relative = "state-of-a-test-that-nobody-makes";
+    let runtime = Runtime::new(relative);
+    let id: ContainerId = "c1".parse().unwrap();
+    let config = place.config("c1", &["/bin/true"]);
+    let refusals = [
+        runtime.create(place.request("c1", &config)).unwrap_err(),
+        runtime.run(place.request("c1", &config)).unwrap_err(),
+        runtime.container(&id).unwrap_err(),
+        runtime.containers().unwrap_err(),
+        runtime.delete(&id, true).unwrap_err(),
+    ];
+    for error in refusals {
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(relative), "{error}");
+    }
+    assert!(!std::path::Path::new(relative).exists());
 }
 
 #[test]

@@ -711,7 +711,9 @@ proptest! {
         }
         // Without a process everything but the program is made.
         config.as_object_mut().unwrap().remove("process");
-        let plan = self::plan(&config, 3, &PlanRequest { start_by: StartBy::Socket, ..request });
+        let mut request = request;
+        request.start_by = StartBy::Socket;
+        let plan = self::plan(&config, 3, &request);
         let plan = plan.map_err(|error| TestCaseError::fail(error.to_string()))?;
         let waits = matches!(self::steps(&plan).last(), Some(Step::WaitStart { .. }));
         prop_assert!(waits, "nothing comes behind the wait");

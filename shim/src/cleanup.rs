@@ -30,7 +30,10 @@ pub(crate) fn delete(args: &Args) -> Result<(), Status> {
     let runtime = place::runtime(&options, &args.namespace);
     let id: ContainerId = args.id.parse()?;
     let pid = runtime.container(&id).ok().and_then(|container| container.pid());
-    runtime.delete(&id, true)?;
+    for warning in runtime.delete(&id, true)?.warnings {
+        // containerd's log has it; nobody reads it where that is gone.
+        let _ = writeln!(std::io::stderr(), "delete of {id}: {warning}");
+    }
     rootfs::unmount(&place::rootfs(&bundle))?;
     if let Ok(address) = std::fs::read_to_string(bundle.join(ADDRESS)) {
         remove_if_dead(&address);

@@ -49,6 +49,22 @@ pub(crate) const TESTS: &[Test] = &[
         case.nothing_left()
     })
     .needs(ANY_PIDS),
+    test("groups-of-any-name-are-removed", "runtime.md#delete", |case| {
+        // Octal 377 is no character in UTF-8; the groups are the container's own, in its own cgroup.
+        let script = "for at in /sys/fs/cgroup/pids /sys/fs/cgroup; do mkdir \"$at/$(printf '\\377')\" && exit 0; done; exit 9";
+        let bundle = case.bundle(&["/bin/sh", "-c", script], |config| {
+            fixtures::config::set_namespace(config, "cgroup", None);
+            let mounts = config["mounts"].as_array_mut();
+            mounts
+                .into_iter()
+                .for_each(|mounts| mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup"));
+            let options = ["nosuid", "noexec", "nodev", "rw"];
+            fixtures::config::add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", &options);
+        })?;
+        case.try_run(&bundle)?.ok()?;
+        case.nothing_left()
+    })
+    .needs(ANY_PIDS),
     test("memory-limit-v1", RESOURCES, |case| {
         written(
             case,

@@ -100,13 +100,16 @@ fn follow(session: &Session, container: &Container, interval: Duration) -> Resul
             "no memory controller counts for this container: lack of memory is not told"
         ));
     }
-    let mut due = Instant::now() + interval;
+    // An interval that the clock cannot count is longer than the container lives.
+    let after = |begin: Instant| begin.checked_add(interval);
+    let mut due = after(Instant::now());
     loop {
-        let read = match events.next(Some(due.saturating_duration_since(Instant::now())))? {
+        let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let read = match events.next(left)? {
             Some(Event::Oom) => print(container, "oom", None)?,
             None => {
                 // A pause of this process is no reason to print several lines at once.
-                due = (due + interval).max(Instant::now());
+                due = due.and_then(after).max(Some(Instant::now()));
                 match container.stats() {
                     Ok(stats) => print(container, "stats", Some(stats))?,
                     // It is about to end.

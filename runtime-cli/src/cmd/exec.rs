@@ -8,7 +8,7 @@ use std::path::Path;
 
 use runtime_core::spec::{LoadedProcess, LoadedSpec, Process, capability, no_process};
 use runtime_core::{
-    Container, Error, ErrorKind, ExecRequest, Executed, Result, SubCgroup, Terminal as Place,
+    Container, Error, ErrorKind, ExecRequest, Executed, PrepareTerminal, Result, SubCgroup, Terminal as Place,
 };
 
 use crate::args::{Command, Flag, Matches, bad_value};
@@ -154,7 +154,7 @@ fn prepare(session: &Session, matches: &Matches, detach: bool) -> Result<(Contai
     let wants_terminal = request.process.terminal() == Some(true);
     request.terminal = launch::terminal(wants_terminal, detach, socket.as_deref())?;
     if matches!(request.terminal, Place::Keep) {
-        request.prepare_terminal = Some(terminal::prepare);
+        request.prepare_terminal = Some(PrepareTerminal::new(terminal::prepare));
     }
     request.preserve_fds = inherited.descriptors;
     request.listen_fds = inherited.listen;

@@ -5,6 +5,7 @@
 //! writes to the wrong control file). Nothing here knows limits, containers or what a failure means to the caller: errors
 //! are those of the call.
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -66,7 +67,7 @@ pub(super) fn make(from: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
 }
 
 /// Removes one directory that has no processes and no children.
-pub(super) fn unmake(from: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+pub(super) fn unmake(from: BorrowedFd<'_>, path: impl rustix::path::Arg + Copy) -> Result<(), Errno> {
     loop {
         match rustix::fs::unlinkat(from, path, AtFlags::REMOVEDIR) {
             Err(Errno::INTR) => {}
@@ -135,28 +136,37 @@ pub(super) fn put(fd: BorrowedFd<'_>, value: &str) -> Result<(), Errno> {
     }
 }
 
-/// The names of the groups directly below.
-pub(super) fn children(group: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
+/// The names of the groups directly below: bytes that whoever may make groups has chosen.
+pub(super) fn children(group: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     names(group, rustix::fs::FileType::Directory)
 }
 
-/// The names of the control files.
+/// The names of the control files, which the kernel has chosen.
 pub(super) fn files(group: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
-    names(group, rustix::fs::FileType::RegularFile)
+    let names = names(group, rustix::fs::FileType::RegularFile)?;
+    Ok(names
+        .into_iter()
+        .filter_map(|name| name.into_string().ok())
+        .collect())
 }
 
-fn names(group: BorrowedFd<'_>, kind: rustix::fs::FileType) -> Result<Vec<String>, Errno> {
+fn names(group: BorrowedFd<'_>, kind: rustix::fs::FileType) -> Result<Vec<CString>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(group, ".", flags, Mode::empty())?;
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::new(fd)? {
         let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if entry.file_type() == kind && name != b"." && name != b".." {
-            names.push(String::from_utf8_lossy(name).into_owned());
+        let name = entry.file_name();
+        if entry.file_type() == kind && name != c"." && name != c".." {
+            names.push(name.to_owned());
         }
     }
     Ok(names)
+}
+
+/// A group directly below.
+pub(super) fn open_child(group: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(group, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// The process ids in one group, without those below. A threaded group of version 2 lists threads.

@@ -24,7 +24,7 @@ impl Cgroup {
     /// There is no freezer, the cgroup is gone, or it does not freeze within `patience`; then it is thawed again.
     pub fn pause(&self, patience: Duration) -> Result<()> {
         let (group, v1) = self.freezer()?;
-        let deadline = Instant::now() + patience;
+        let deadline = crate::time::deadline(patience);
         let file = if v1 { "freezer.state" } else { "cgroup.freeze" };
         let result = if v1 {
             group.freeze_v1(deadline)
@@ -236,10 +236,7 @@ pub(super) fn wait_event(
 pub(super) fn poll(fd: BorrowedFd<'_>, flags: PollFlags, deadline: Instant) -> Result<bool, Errno> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = rustix::event::Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
+        let timeout = crate::sys::wait::timespec(left);
         let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
         match rustix::event::poll(&mut fds, Some(&timeout)) {
             Ok(ready) => return Ok(ready > 0),

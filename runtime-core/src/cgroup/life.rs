@@ -5,7 +5,8 @@
 //! "busy" with nobody in the group, which has no event.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::below::{self, Visit};
 use super::fs::{Cgroup, Group};
 use super::{dir, freeze};
 use crate::error::{Error, ErrorKind, Result};
@@ -176,7 +178,7 @@ impl Cgroup {
         groups: impl Iterator<Item = &'a Group>,
         patience: Duration,
     ) -> Result<()> {
-        let deadline = Instant::now() + patience;
+        let deadline = crate::time::deadline(patience);
         let mut result = Ok(());
         let mut groups: Vec<&Group> = groups.collect();
         // The unified hierarchy tells when its last process is gone; after that the others are empty.
@@ -216,39 +218,72 @@ impl Cgroup {
 impl Group {
     /// The processes here and below.
     pub(super) fn all_pids(&self) -> Result<Vec<i32>, Errno> {
-        let mut pids = Vec::new();
-        collect(self.fd()?, &mut pids)?;
-        Ok(pids)
+        let mut pids = Pids(Vec::new());
+        let group = self.fd()?;
+        pids.enter(group)?;
+        below::walk(group, &mut pids)?;
+        Ok(pids.0)
     }
 }
 
-fn collect(group: BorrowedFd<'_>, pids: &mut Vec<i32>) -> Result<(), Errno> {
-    pids.extend(dir::procs(group)?);
-    for_children(group, |child| collect(child, pids))
+/// Collects the processes of all groups.
+struct Pids(Vec<i32>);
+
+impl Visit for Pids {
+    fn enter(&mut self, group: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.0.extend(dir::procs(group)?);
+        Ok(())
+    }
 }
 
-/// The groups below that are still there.
-fn for_children(
-    group: BorrowedFd<'_>,
-    mut act: impl FnMut(BorrowedFd<'_>) -> Result<(), Errno>,
-) -> Result<(), Errno> {
-    for name in dir::children(group)? {
-        let result = dir::open_below(group, Path::new(&name)).and_then(|child| act(child.as_fd()));
-        match result {
-            Err(errno) if !dir::is_gone(errno) => return Err(errno),
-            _ => {}
+/// Thaws all groups.
+struct Thaw {
+    v1: bool,
+}
+
+impl Visit for Thaw {
+    fn enter(&mut self, group: BorrowedFd<'_>) -> Result<(), Errno> {
+        if self.v1 {
+            dir::write(group, "freezer.state", "THAWED")
+        } else if dir::read(group, "cgroup.freeze").is_ok_and(|state| state.trim() == "1") {
+            dir::write(group, "cgroup.freeze", "0")
+        } else {
+            Ok(())
         }
     }
-    Ok(())
 }
 
 fn thaw_tree(group: BorrowedFd<'_>, v1: bool) -> Result<(), Errno> {
-    if v1 {
-        dir::write(group, "freezer.state", "THAWED")?;
-    } else if dir::read(group, "cgroup.freeze").is_ok_and(|state| state.trim() == "1") {
-        dir::write(group, "cgroup.freeze", "0")?;
+    let mut thaw = Thaw { v1 };
+    thaw.enter(group)?;
+    below::walk(group, &mut thaw)
+}
+
+/// Removes all groups that can be removed now, deepest first.
+#[derive(Default)]
+struct Sweep {
+    /// A group that is still in use, to wait for.
+    busy: Option<OwnedFd>,
+}
+
+impl Visit for Sweep {
+    fn meet(&mut self, parent: BorrowedFd<'_>, name: &CString) -> Result<bool, Errno> {
+        match dir::unmake(parent, name) {
+            Err(Errno::BUSY | Errno::NOTEMPTY) => Ok(true),
+            other => other.map(|()| false),
+        }
     }
-    for_children(group, |child| thaw_tree(child, v1))
+
+    fn leave(&mut self, parent: BorrowedFd<'_>, name: &CString) -> Result<(), Errno> {
+        match dir::unmake(parent, name) {
+            Err(Errno::BUSY | Errno::NOTEMPTY) if self.busy.is_none() => {
+                self.busy = Some(dir::open_child(parent, name)?);
+                Ok(())
+            }
+            Err(Errno::BUSY | Errno::NOTEMPTY) => Ok(()),
+            other => other,
+        }
+    }
 }
 
 /// rmdir, deepest first.
@@ -264,16 +299,21 @@ fn remove_tree(mount: BorrowedFd<'_>, path: &Path, unified: bool, deadline: Inst
         if !matches!(refusal, Errno::BUSY | Errno::NOTEMPTY) {
             return Err(refusal);
         }
-        for name in dir::children(group.as_fd())? {
-            remove_tree(mount, &path.join(name), unified, deadline)?;
-        }
+        let mut sweep = Sweep::default();
+        below::walk(group.as_fd(), &mut sweep)?;
         if Instant::now() >= deadline {
             return Err(refusal);
         }
         if unified {
+            // Counts those below, too.
             freeze::wait_event(group.as_fd(), "populated", "0", deadline)?;
         }
-        if !wait_for_one(group.as_fd(), deadline)? {
+        let busy = sweep.busy.as_ref().unwrap_or(&group);
+        let waited = match wait_for_one(busy.as_fd(), deadline) {
+            Err(errno) if dir::is_gone(errno) => true,
+            other => other?,
+        };
+        if !waited {
             // Empty, and busy all the same: the last process is between its exit and its leaving of the group (since 6.18
             // after its last switch), or a child is being torn down.
             std::thread::sleep(pause);

@@ -4,11 +4,12 @@
 //! table), [`merge`] (an update and what there is), [`devices`] (device rules to lines or to an eBPF program). Effects are
 //! the methods of [`Cgroup`]: `fs` creates and joins, `adopt` takes over what systemd made, `delegation` gives to a user, `apply` writes limits, `change` does so
 //! in a way that can be taken back, `freeze` and `life` pause, kill and remove, [`stats`] counts, `oom` hears of lack of
-//! memory; `dir` is one directory. Every operation after create works from a [`CgroupRecord`], never from the
+//! memory; `below` walks through all groups below one, `dir` is one directory. Every operation after create works from a [`CgroupRecord`], never from the
 //! configuration. Nothing here knows a Plan, a Program or the command line.
 
 mod adopt;
 mod apply;
+mod below;
 mod change;
 mod cpuset;
 mod delegation;

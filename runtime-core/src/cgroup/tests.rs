@@ -597,6 +597,57 @@ fn pids_are_found_below_and_killed() {
     cgroup.remove(PATIENCE).unwrap();
 }
 
+/// The container's own groups, in one hierarchy: a name that is no text, and a chain that is deeper than a path is long
+/// and a process may have descriptors.
+#[test]
+fn groups_of_any_name_and_depth_are_found_and_removed() {
+    use rustix::fs::{CWD, Mode, OFlags};
+    const DEPTH: usize = 1200;
+    let Some(mut scratch) = Scratch::new("groups_of_any_name_and_depth_are_found_and_removed") else {
+        return;
+    };
+    let cgroup = scratch.create("");
+    // The one that tells the container's processes.
+    let controller = if scratch.facts.unified().is_some() {
+        ""
+    } else {
+        "devices"
+    };
+    let Some(top) = scratch.file(controller, "", "") else {
+        println!("SKIPPED: no hierarchy of devices");
+        return;
+    };
+    let open = |from: std::os::fd::BorrowedFd<'_>, name: &std::ffi::CStr| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(from, name, flags, Mode::empty()).unwrap()
+    };
+    let mut at = rustix::fs::openat(CWD, &top, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    for name in [c"\xff", c"wide", c"\xfe\n"] {
+        // cgroup_mkdir refuses a line feed, so that /proc/PID/cgroup stays lines.
+        if rustix::fs::mkdirat(&at, name, Mode::RWXU).is_err() {
+            assert!(name.to_bytes().contains(&b'\n'), "{name:?}");
+        }
+    }
+    for _ in 0..DEPTH {
+        rustix::fs::mkdirat(&at, c"deep\xffer", Mode::RWXU).unwrap();
+        at = open(std::os::fd::AsFd::as_fd(&at), c"deep\xffer");
+    }
+    let child = Command::new("sleep")
+        .arg("1000")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = child.id().cast_signed();
+    scratch.children.push(child);
+    dir::write(std::os::fd::AsFd::as_fd(&at), "cgroup.procs", &pid.to_string()).unwrap();
+    drop(at);
+    assert_eq!(cgroup.pids().unwrap(), [pid]);
+    cgroup.kill_all().unwrap();
+    wait_for_end(&mut scratch);
+    cgroup.remove(PATIENCE).unwrap();
+    assert!(!top.exists());
+}
+
 /// All children end within the patience of the tests.
 fn wait_for_end(scratch: &mut Scratch) {
     let deadline = Instant::now() + PATIENCE;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -16,6 +16,7 @@ use super::address::{Address, Place};
 use super::message::{Kind, Message};
 use super::value::Malformed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::wait::timespec;
 
 /// How many signals are kept for later; older ones go first.
 const KEPT: usize = 64;
@@ -246,10 +247,7 @@ impl Connection {
 fn poll(socket: &impl AsFd, event: PollFlags, deadline: Instant) -> Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        let timeout = timespec(left);
         match rustix::event::poll(&mut [PollFd::new(socket, event)], Some(&timeout)) {
             Ok(ready) => return Ok(ready > 0),
             Err(Errno::INTR) => {}

@@ -9,7 +9,7 @@ mod support;
 pub mod systemd;
 
 pub use support::SupportFacts;
-pub(crate) use support::in_path;
+pub(crate) use support::{id_map_helper, in_path};
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ pub(crate) const KERNEL_FLOOR: (u32, u32) = (5, 14);
 
 /// Facts about the host and the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct HostFacts {
     /// The kernel's version, major and minor.
     pub kernel: (u32, u32),

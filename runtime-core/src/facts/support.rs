@@ -63,7 +63,7 @@ impl SupportFacts {
             systemd: Path::new("/run/systemd/system").is_dir(),
             id_map_helpers: ["newuidmap", "newgidmap"]
                 .into_iter()
-                .all(|name| in_path(name).is_some_and(|path| has_privilege(&path))),
+                .all(|name| id_map_helper(name).is_some_and(|path| has_privilege(&path))),
             subordinate_ids,
             delegated,
             criu: in_path("criu"),
@@ -97,6 +97,29 @@ pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|directory| directory.join(program))
         .find(|path| path.is_absolute() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+/// Where distributions install newuidmap(1) and newgidmap(1).
+const HELPERS: [&str; 3] = ["/usr/bin", "/bin", "/usr/local/bin"];
+
+/// newuidmap or newgidmap: in the usual directories, else in an absolute one of the search path, where NixOS and Guix have
+/// their set-user-id programs. The search path is not asked for root: who calls as a user runs with that user's rights
+/// whatever it names, root's may come from a user.
+pub(crate) fn id_map_helper(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").filter(|_| !rustix::process::geteuid().is_root());
+    let usual = HELPERS.iter().map(PathBuf::from);
+    first_with_privilege(name, usual.chain(path.iter().flat_map(std::env::split_paths)))
+}
+
+/// The first that has its privilege; where none has it, the first at all, which says itself what it lacks.
+fn first_with_privilege(name: &str, directories: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    let found: Vec<PathBuf> = directories
+        .map(|directory| directory.join(name))
+        .filter(|path| path.is_absolute() && path.is_file())
+        .filter(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+        .collect();
+    let privileged = found.iter().find(|path| has_privilege(path));
+    privileged.or(found.first()).cloned()
 }
 
 /// Set-user-id, or file capabilities as some distributions prefer.
@@ -136,6 +159,30 @@ fn delegated(host: &HostFacts) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_helper_is_the_first_with_its_privilege_in_an_absolute_directory() {
+        use std::os::unix::fs::PermissionsExt;
+        let top = std::env::temp_dir().join(format!("helpers-{}", std::process::id()));
+        let place = |name: &str, mode: u32| {
+            let directory = top.join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("helper"), "").unwrap();
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(directory.join("helper"), mode).unwrap();
+            directory
+        };
+        let (plain, privileged) = (place("plain", 0o755), place("privileged", 0o4755));
+        let text = place("text", 0o644);
+        let find = |places: &[&Path]| {
+            let found = first_with_privilege("helper", places.iter().map(PathBuf::from));
+            found.and_then(|path| Some(path.parent()?.to_owned()))
+        };
+        assert_eq!(find(&[&plain, &privileged]), Some(privileged.clone()));
+        assert_eq!(find(&[&text, &plain]), Some(plain));
+        assert_eq!(find(&[Path::new("relative"), Path::new(""), &top]), None);
+        std::fs::remove_dir_all(top).unwrap();
+    }
 
     #[test]
     fn this_host_has_what_tests_need() {

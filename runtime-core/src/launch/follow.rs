@@ -46,8 +46,8 @@ impl Launch<'_> {
                 if let Some(watch) = &self.watch {
                     watch.pid.set(init.pid);
                 }
-                let identity = ProcessIdentity::of(init.pid)?;
-                host.save(Status::Creating, Some(identity))?;
+                self.identity = Some(ProcessIdentity::of_started(init.pid, &init.pidfd)?);
+                host.save(Status::Creating, self.identity)?;
             }
             _ => {}
         }

@@ -102,7 +102,7 @@ pub(super) fn run_captured(
         cgroup: None,
         rdt: None,
     };
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let deadline = timeout.map(crate::time::deadline);
     let child = start_program(&plan, descriptors)?;
     let mut streams = [Stream::new(output), Stream::new(error)];
     let drained = drain(&mut streams, child.pidfd.as_fd(), deadline);
@@ -201,10 +201,7 @@ fn drain(
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(false);
         }
-        let timeout = left.map(|left| rustix::event::Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        });
+        let timeout = left.map(sys::wait::timespec);
         let mut polled = vec![PollFd::from_borrowed_fd(process, PollFlags::IN)];
         let mut which = Vec::with_capacity(2);
         for (number, stream) in streams.iter().enumerate() {

@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::time::Duration;
 
 use super::hook::{Captured, run_captured};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::IdMap;
+
+/// How long a helper may take: it may ask a directory service over a network.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Writes both maps of the namespace that `pid` is in.
 pub(super) fn write(
@@ -50,21 +53,28 @@ fn write_file(pid: i32, name: &str, text: &str) -> Result<()> {
 
 /// Runs the set-uid helper that checks the ranges against /etc/subuid or /etc/subgid.
 fn helper(name: &str, pid: i32, maps: &[IdMap]) -> Result<()> {
-    let path = ["/usr/bin", "/bin", "/usr/local/bin"]
-        .iter()
-        .map(|directory| PathBuf::from(directory).join(name))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, format!("{name} is not installed"))
-                .with_hint("install the package uidmap, or map the caller's own id only")
-        })?;
+    let path = crate::facts::id_map_helper(name).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("{name} is neither in /usr/bin, /bin and /usr/local/bin nor in $PATH"),
+        )
+        .with_hint(
+            "install the package uidmap (Debian) or shadow-utils (Fedora), or map the caller's own id only",
+        )
+    })?;
     let mut args = vec![name.to_owned(), pid.to_string()];
     for map in maps {
         args.extend([map.container, map.host, map.size].map(|number| number.to_string()));
     }
     let path = path.to_string_lossy().into_owned();
     let no_input: Option<OwnedFd> = None;
-    match run_captured(&path, &args, &[], no_input, std::path::Path::new("/"), None)? {
+    let root = std::path::Path::new("/");
+    match run_captured(&path, &args, &[], no_input, root, Some(PATIENCE))? {
+        Captured { timed_out: true, .. } => Err(Error::new(
+            ErrorKind::System,
+            format!("{path} did not end within {} s", PATIENCE.as_secs()),
+        )
+        .with_hint("it asks the host's name service for the caller's name (/etc/nsswitch.conf, subid)")),
         Captured {
             exit: crate::state::Exit::Code(0),
             ..

@@ -15,6 +15,7 @@ mod look;
 mod map_check;
 mod maps;
 mod net_device;
+mod pid_file;
 mod rdt;
 mod spawning;
 mod watch;
@@ -29,6 +30,7 @@ pub(crate) use follow::{await_exec, follow_exec};
 pub(crate) use hook::{HookRun, run_hook};
 pub(crate) use lend::mapped_userns;
 pub(crate) use link::{Link, Report, listener, send, send_to, start_socket};
+pub(crate) use pid_file::write_pid_file;
 pub(crate) use spawning::{spawn_init, start_program};
 pub(crate) use watch::Watch;
 pub(crate) use words::failure;
@@ -93,7 +95,7 @@ pub(crate) trait Host {
         false
     }
     /// Sees the terminal that the caller keeps, before the program does.
-    fn see_terminal(&self, _master: BorrowedFd<'_>) -> Result<()> {
+    fn see_terminal(&mut self, _master: BorrowedFd<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -124,6 +126,8 @@ pub(crate) struct Launch<'a> {
     descriptors: Descriptors,
     /// init, once it was spawned.
     pub(crate) init: Option<Launched>,
+    /// Which process that is, found out when it was started: it may have ended since, and its pid be somebody else's.
+    identity: Option<ProcessIdentity>,
     /// The root that init has lent and nobody has looked into yet.
     root: Option<OwnedFd>,
     /// What was in the root when a hook was to be verified.
@@ -148,6 +152,7 @@ impl<'a> Launch<'a> {
             killed_before: 0,
             descriptors,
             init: None,
+            identity: None,
             root: None,
             seen: None,
             master: None,
@@ -192,14 +197,7 @@ impl<'a> Launch<'a> {
 
     fn parent(&mut self, step: &ParentStep, host: &mut dyn Host) -> Result<()> {
         match step {
-            ParentStep::SaveRecord { status } => {
-                let init = self
-                    .init
-                    .as_ref()
-                    .map(|init| ProcessIdentity::of(init.pid))
-                    .transpose()?;
-                host.save(*status, init)
-            }
+            ParentStep::SaveRecord { status } => host.save(*status, self.identity),
             ParentStep::MakeCgroup { .. } => self.make_cgroup(host),
             ParentStep::StartScope { .. } => self.start_scope(host),
             ParentStep::AttachToScope { .. } if self.outside => host.attach_to_scope(self.pid()?),
@@ -335,7 +333,7 @@ impl<'a> Launch<'a> {
         })
     }
 
-    fn pass_terminal(&mut self, socket: Option<&str>, host: &dyn Host) -> Result<()> {
+    fn pass_terminal(&mut self, socket: Option<&str>, host: &mut dyn Host) -> Result<()> {
         let master = self
             .master
             .take()
@@ -349,23 +347,6 @@ impl<'a> Launch<'a> {
             }
         }
     }
-}
-
-/// The bare number, under a temporary name first: who sees the file sees all of it.
-pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            format!("pid file {path:?} has no file name"),
-        )
-    })?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    let temporary = path.with_file_name(temporary);
-    std::fs::write(&temporary, pid.to_string())
-        .map_err(|error| Error::os(format!("write({temporary:?})"), error))?;
-    std::fs::rename(&temporary, path)
-        .map_err(|error| Error::os(format!("rename({temporary:?}, {path:?})"), error))
 }
 
 /// The namespaces were opened by this number: they are the container's if the number still is.

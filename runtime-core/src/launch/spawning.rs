@@ -22,10 +22,11 @@ impl Launch<'_> {
             .spawn_in(namespaces)
             .map_err(|error| self.killed_by_memory(error))?;
         self.descriptors = Descriptors::default();
-        let pid = spawned.pid;
+        let identity = ProcessIdentity::of_started(spawned.pid, &spawned.pidfd);
         self.init = Some(spawned);
         // init works by itself now: time to write down whom to end if this process dies, and what later commands need.
-        host.save(Status::Creating, Some(ProcessIdentity::of(pid)?))?;
+        self.identity = Some(identity?);
+        host.save(Status::Creating, self.identity)?;
         host.save_config()
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Container, Runtime};
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
-use crate::record::StateDir;
+use crate::record::{StateDir, absolute};
 use crate::trace::Trace;
 
 /// The containers of a state directory in the order of their ids, from [`Runtime::containers`].
@@ -24,10 +24,10 @@ impl Runtime {
     /// All containers in the state directory. A missing state directory has none.
     ///
     /// # Errors
-    /// System, where the state directory cannot be read.
+    /// System, where the state directory cannot be read; InvalidArgument, where its path is relative.
     pub fn containers(&self) -> Result<Containers> {
         let _span = self.trace.span("list the state directory");
-        let mut names: Vec<String> = match std::fs::read_dir(&self.root) {
+        let mut names: Vec<String> = match std::fs::read_dir(absolute(&self.root)?) {
             Ok(entries) => entries
                 .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
                 .filter(|name| name.parse::<ContainerId>().is_ok())

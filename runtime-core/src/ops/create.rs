@@ -1,7 +1,7 @@
 //! create and run: plan, walk the schedule, keep the record true, leave nothing behind on failure.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -17,7 +17,7 @@ use crate::launch::{HookRun, Host, Launch, Launched, listener, run_hook};
 use crate::lower::Descriptors;
 use crate::plan::{Action, HookKind, Plan, PlanRequest, PlannedHook, StartBy, Step, planned_hooks};
 use crate::record::{CONFIG, Lock, NOTIFY, ProcessIdentity, Record, START_SOCKET, StartLine, StateDir};
-use crate::request::{CgroupDriver, CreateRequest};
+use crate::request::{CgroupDriver, CreateRequest, PrepareTerminal};
 use crate::resctrl::RdtRecord;
 use crate::spec::{LoadedSpec, Warning};
 use crate::state::Status;
@@ -59,7 +59,7 @@ impl Runtime {
         Ok((facts, Some(manager)))
     }
 
-    fn is_rootless(&self, facts: &HostFacts) -> bool {
+    pub(super) fn is_rootless(&self, facts: &HostFacts) -> bool {
         self.rootless
             .unwrap_or(facts.euid != 0 || facts.in_user_namespace)
     }
@@ -116,6 +116,7 @@ impl Runtime {
             record,
             spec: &request.spec,
             manager,
+            prepare_terminal: request.prepare_terminal.take(),
             trace: self.trace.clone(),
         };
         let result = making
@@ -202,6 +203,7 @@ pub(super) struct Making<'a> {
     pub(super) spec: &'a LoadedSpec,
     /// The connection to systemd, with its driver.
     pub(super) manager: Option<Manager>,
+    pub(super) prepare_terminal: Option<PrepareTerminal>,
     pub(super) trace: Trace,
 }
 
@@ -223,8 +225,6 @@ impl Making<'_> {
             StartBy::Caller => {
                 self.trace
                     .time("wait for the program to run", || launch.started())?;
-                let pid = launch.init.as_ref().map_or(0, |init| init.pid);
-                self.record.init = Some(ProcessIdentity::of(pid)?);
                 self.after_start()
             }
         });
@@ -347,6 +347,12 @@ impl Host for Making<'_> {
 
     fn listen(&self) -> Result<OwnedFd> {
         listener(&self.dir.short_path(START_SOCKET))
+    }
+
+    fn see_terminal(&mut self, master: BorrowedFd<'_>) -> Result<()> {
+        self.prepare_terminal
+            .take()
+            .map_or(Ok(()), |prepare| prepare.call(master))
     }
 }
 

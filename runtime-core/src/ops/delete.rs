@@ -25,21 +25,25 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is to be said about a container that is gone.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Deleted {
-    /// poststop hooks that failed: the specification asks to warn and go on. A unit that systemd did not take back.
+    /// poststop hooks that failed: the specification asks to warn and go on. A unit that systemd did not take back. A
+    /// record that was damaged (kind State), with what could be ended and removed by the rest of it.
     pub warnings: Vec<Error>,
 }
 
 impl Runtime {
     /// Deletes a container. Without `force` it must be stopped or only created; with it the container is killed
-    /// first, remains of a killed runtime are cleaned too, and a missing container is fine. An operation that is under way
-    /// is not waited for then: the container that it works on is killed, so that it fails.
+    /// first, remains of a killed runtime are cleaned too, a damaged record is followed as far as it can be read, and a
+    /// missing container is fine. An operation that is under way is not waited for then: the container that it works on is
+    /// killed, so that it fails.
     ///
     /// Before kernel 6.15 the end of a container that is killed here may be told as [`crate::Exit::Unknown`] to a thread of the
     /// same process that waits for it: only one of the two can reap it.
     ///
     /// # Errors
     /// NotFound; WrongState, where it is not stopped; System, where something cannot be removed: delete may be repeated.
+    /// State, where the record is damaged (without `force`); Unsupported, where a newer version wrote it (always).
     pub fn delete(&self, id: &ContainerId, force: bool) -> Result<Deleted> {
         let Some(dir) = StateDir::open(self.root(), id.as_str())? else {
             return if force {
@@ -63,8 +67,11 @@ impl Runtime {
                 return Err(not_found().with_hint("delete --force removes what a killed create left"));
             }
             Ok(record) => record,
-            // Damaged for good. One that cannot be read now (EIO, EMFILE, ENOMEM) is no reason to forget what it lists.
-            Err(error) if force && error.kind() == ErrorKind::State => None,
+            // Damaged for good. One that cannot be read now (EIO, EMFILE, ENOMEM), or by a newer runtime only, is no reason
+            // to forget what it lists.
+            Err(error) if force && error.kind() == ErrorKind::State => {
+                return self.delete_damaged(dir, lock, id, &error);
+            }
             Err(error) => return Err(error),
         };
         if let (Some(record), false) = (&record, force) {

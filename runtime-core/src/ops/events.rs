@@ -80,7 +80,7 @@ impl Events {
     /// # Errors
     /// System, where a descriptor cannot be waited for or read.
     pub fn next(&mut self, patience: Option<Duration>) -> Result<Option<Event>> {
-        let deadline = patience.map(|patience| Instant::now() + patience);
+        let deadline = patience.map(crate::time::deadline);
         loop {
             // The end first and memory after it: what happened before the end is seen then.
             let ended = self.ended()?;

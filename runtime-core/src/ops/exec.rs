@@ -19,7 +19,7 @@ use crate::id::Signal;
 use crate::launch::{Host, Launch, Launched};
 use crate::plan::{ExecPlanRequest, Plan};
 use crate::record::ProcessIdentity;
-use crate::request::{ExecRequest, SubCgroup};
+use crate::request::{ExecRequest, PrepareTerminal, SubCgroup};
 use crate::state::{Exit, Status};
 
 /// A program that exec started. Dropping it does not end the program.
@@ -151,7 +151,7 @@ impl Container {
             init,
             status,
             cgroup: self.entered_cgroup(&request.sub_cgroups)?,
-            prepare: request.prepare_terminal,
+            prepare: request.prepare_terminal.take(),
             chosen: !request.sub_cgroups.is_empty(),
         };
         let asked = entry.plan_request(&request)?;
@@ -224,7 +224,7 @@ struct Entry<'a> {
     /// Of the container.
     status: Status,
     cgroup: Option<CgroupRecord>,
-    prepare: Option<fn(BorrowedFd<'_>) -> Result<()>>,
+    prepare: Option<PrepareTerminal>,
     /// The caller chose the cgroup: no other one will do.
     chosen: bool,
     /// The caller has no privileges over the host.
@@ -356,7 +356,7 @@ impl Host for Entry<'_> {
         self.rootless && !self.chosen
     }
 
-    fn see_terminal(&self, master: BorrowedFd<'_>) -> Result<()> {
-        self.prepare.map_or(Ok(()), |prepare| prepare(master))
+    fn see_terminal(&mut self, master: BorrowedFd<'_>) -> Result<()> {
+        self.prepare.take().map_or(Ok(()), |prepare| prepare.call(master))
     }
 }

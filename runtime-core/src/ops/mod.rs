@@ -7,6 +7,7 @@ mod checkpoint;
 mod children;
 mod containers;
 mod create;
+mod damaged;
 mod delete;
 mod events;
 mod examine;
@@ -52,7 +53,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime with its state directory at `root`, an absolute path; made with mode 0700 when first needed.
+    /// A runtime with its state directory at `root`, made with mode 0700 when first needed. It is an absolute path: with a
+    /// relative one every operation fails with InvalidArgument.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -92,7 +94,7 @@ impl Runtime {
     /// The container of this id.
     ///
     /// # Errors
-    /// NotFound; State, where its record cannot be read.
+    /// NotFound; State, where its record is damaged; Unsupported, where a newer version wrote it.
     pub fn container(&self, id: &ContainerId) -> Result<Container> {
         self.trace.time("load the record", || {
             let dir = StateDir::open(&self.root, id.as_str())?.ok_or_else(not_found)?;

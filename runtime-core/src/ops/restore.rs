@@ -114,6 +114,7 @@ impl Ready {
                 record: self.record,
                 spec: &request.spec,
                 manager: self.manager,
+                prepare_terminal: None,
                 trace: runtime.trace.clone(),
             },
             request,

@@ -11,7 +11,7 @@ use crate::request::CgroupDriver;
 use crate::spec::{LoadedSpec, Warning};
 
 /// Decides where it is and what is written there; None with the driver `disabled`.
-pub(super) fn plan(
+pub(crate) fn plan(
     loaded: &LoadedSpec,
     facts: &HostFacts,
     request: &PlanRequest,

@@ -28,6 +28,7 @@ pub(crate) const NO_PROCESS: &str = "the field is missing: there is no program t
 
 /// Who gives the word to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartBy {
     /// Another process, through the socket in the state directory.
     Socket,
@@ -37,6 +38,7 @@ pub enum StartBy {
 
 /// What the caller asks for beside the configuration; plain data, no descriptor.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PlanRequest {
     /// The container's id.
     pub id: ContainerId,

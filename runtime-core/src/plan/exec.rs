@@ -32,6 +32,7 @@ const KINDS: [u32; 7] = [NETWORK, IPC, UTS, TIME, CGROUP, PID, MOUNT];
 
 /// What the caller asks for beside the program, and what the record knows; plain data, no descriptor.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ExecPlanRequest {
     /// The container's id.
     pub id: ContainerId,

@@ -28,6 +28,7 @@ mod rlimits;
 mod schedule;
 mod scheduling;
 
+pub(crate) use cgroup::plan as cgroup_plan;
 pub(crate) use create::NO_PROCESS;
 pub use create::{PlanRequest, StartBy};
 pub(crate) use criu::{CriuProgram, ExternalMount, RestorePlan, Surroundings};
@@ -46,6 +47,7 @@ use crate::spec::Warning;
 
 /// How the container's cgroup is made.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CgroupPlan {
     /// The scope of systemd that it is; None: it is made by directories.
     pub scope: Option<ScopePlan>,
@@ -61,6 +63,7 @@ pub struct CgroupPlan {
 
 /// What will happen, in order, and what the reader of the configuration should know.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Plan {
     /// The schedule.
     pub lines: Vec<Line>,

@@ -20,6 +20,7 @@ const FIELD: &str = "linux.intelRdt";
 
 /// Where the container's processes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RdtPlan {
     /// Where resctrl is mounted.
     pub root: PathBuf,

@@ -11,6 +11,7 @@ use crate::state::Status;
 
 /// A descriptor that init will inherit, named before it exists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum FdName {
     /// None: the step does without.
     Absent,
@@ -52,12 +53,13 @@ impl Serialize for FdName {
     }
 }
 
-/// A step of init.
+/// A step of init. No `non_exhaustive` enum: init, another crate, has to have an arm for every step.
 pub type Step = runtime_core_program::StepBuf<FdName>;
 
 /// A step of the parent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ParentStep {
     /// Save the record with this status.
     SaveRecord {
@@ -268,7 +270,7 @@ fn write_as_text<S: Serializer>(write: &Write, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&format!("{}={}", write.file, write.value))
 }
 
-/// Who acts and how.
+/// Who acts and how. There are two processes and no third, so that this is no `non_exhaustive` enum.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Action {

@@ -39,6 +39,20 @@ impl ProcessIdentity {
         }
     }
 
+    /// The process that was started with this pid and descriptor. Where somebody has reaped it already (a caller that ignores
+    /// SIGCHLD: the kernel itself), it is one that no process is any more, never one that has the pid now.
+    pub(crate) fn of_started(pid: i32, pidfd: &OwnedFd) -> Result<Self> {
+        let found = stat(pid)?;
+        // Behind the look: as long as the descriptor leads to a process, ended or not, nobody else has its pid.
+        let reaped =
+            crate::sys::wait::signal(pidfd, 0).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH));
+        let start_time = match found {
+            Some(stat) if !reaped => stat.starttime,
+            _ => u64::MAX,
+        };
+        Ok(Self { pid, start_time })
+    }
+
     /// Whether it is still the same process and has not ended. A process whose first thread is gone lives on in the others.
     pub(crate) fn is_alive(&self) -> Result<bool> {
         Ok(self.open()?.is_some())
@@ -137,6 +151,25 @@ mod tests {
         child.wait().unwrap();
         assert!(has_ended(&fd).unwrap());
         assert!(identity.open_any().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_process_that_was_reaped_meanwhile_is_nobody() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
+        assert!(crate::sys::wait::ready_within(&pidfd, Some(std::time::Duration::from_secs(30))).unwrap());
+        let ended = ProcessIdentity::of_started(pid, &pidfd).unwrap();
+        assert!(ended.open_ended().unwrap().is_some());
+        child.wait().unwrap();
+        assert_eq!(
+            ProcessIdentity::of_started(pid, &pidfd).unwrap().start_time,
+            u64::MAX
+        );
+        // Somebody else has the pid now.
+        let own = ProcessIdentity::own().unwrap();
+        let other = ProcessIdentity::of_started(own.pid, &pidfd).unwrap();
+        assert!(other.pid == own.pid && !other.is_alive().unwrap());
     }
 
     #[test]

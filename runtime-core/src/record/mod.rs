@@ -5,8 +5,10 @@
 //! the old or the new one, never half of one. Nothing is synced to disk: after a power cut the containers are gone too.
 
 mod identity;
+mod salvage;
 mod stamp;
 mod start_line;
+mod version;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,11 +32,10 @@ use crate::time;
 use crate::whole;
 
 pub(crate) use identity::{ProcessIdentity, parent_of};
+pub(crate) use salvage::Salvaged;
 pub(crate) use stamp::Stamp;
 pub(crate) use start_line::StartLine;
 
-/// The version of the record that this code writes; it reads this one only.
-const VERSION: u32 = 1;
 const FILE: &str = "state.json";
 const TEMPORARY: &str = ".state.json";
 /// The saved configuration: exec plans from it, never from the bundle, which may have changed.
@@ -52,6 +53,9 @@ const MAX_LEN: u64 = 32 << 20;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) version: u32,
+    /// The version of the runtime that wrote it, for who finds a version of the record that it does not know.
+    #[serde(default)]
+    pub(crate) written_by: String,
     pub(crate) id: ContainerId,
     pub(crate) oci_version: String,
     pub(crate) status: Status,
@@ -98,7 +102,7 @@ impl StateDir {
     /// # Errors
     /// AlreadyExists; System, also where somebody has deleted it by force meanwhile.
     pub(crate) fn create(root: &Path, id: &ContainerId) -> Result<(Self, Lock)> {
-        let dir = Self::make(root, id).map_err(deleted)?;
+        let dir = Self::make(absolute(root)?, id).map_err(deleted)?;
         match dir.lock() {
             Ok(lock) => Ok((dir, lock)),
             Err(error) => {
@@ -148,7 +152,7 @@ impl StateDir {
 
     /// The directory of a container; None where there is none.
     pub(crate) fn open(root: &Path, name: &str) -> Result<Option<Self>> {
-        let path = root.join(name);
+        let path = absolute(root)?.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path })),
@@ -302,19 +306,22 @@ impl StateDir {
     /// The record; None where the runtime died before it wrote one.
     ///
     /// # Errors
-    /// State, where it is damaged or of another version.
+    /// State, where it is damaged; Unsupported, where a newer runtime wrote it.
     pub(crate) fn load(&self) -> Result<Option<Record>> {
         let Some(bytes) = self.read(FILE)? else {
             return Ok(None);
         };
-        let broken = |why: String| {
-            Error::new(
-                ErrorKind::State,
-                format!("{}: {why}", self.path.join(FILE).display()),
-            )
-            .with_hint("delete --force removes the container")
-        };
-        Record::parse(&bytes).map(Some).map_err(broken)
+        Record::parse(&bytes)
+            .map(Some)
+            .map_err(|unreadable| unreadable.at(&self.path.join(FILE)))
+    }
+
+    /// What a damaged record still tells.
+    ///
+    /// # Errors
+    /// As of reading a file; nothing of the content is one.
+    pub(crate) fn salvage(&self, id: &ContainerId) -> Result<Salvaged> {
+        Salvaged::from_bytes(&self.read(FILE)?.unwrap_or_default(), id)
     }
 
     /// Which record there is; None where there is none.
@@ -375,11 +382,6 @@ fn deleted(error: Error) -> Error {
     }
 }
 
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
 /// Keeps other operations on the container out until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock(OwnedFd);
@@ -393,6 +395,18 @@ impl Drop for Lock {
     }
 }
 
+/// The state directory, as an absolute path: records and sockets name it, and callers change their directory.
+///
+/// # Errors
+/// InvalidArgument.
+pub(crate) fn absolute(root: &Path) -> Result<&Path> {
+    if root.is_absolute() {
+        return Ok(root);
+    }
+    let message = format!("state directory: found {root:?}, allowed is an absolute path");
+    Err(Error::new(ErrorKind::InvalidArgument, message))
+}
+
 /// Makes the state directory, 0700, and what is missing above it.
 fn make_root(root: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
@@ -404,18 +418,6 @@ fn make_root(root: &Path) -> Result<()> {
 }
 
 impl Record {
-    /// The record in these bytes; else why they are none.
-    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
-        let text = |error: serde_json::Error| error.to_string();
-        let Version { version } = serde_json::from_slice(bytes).map_err(text)?;
-        if version != VERSION {
-            return Err(format!(
-                "version {version} of the record, this runtime reads version {VERSION}"
-            ));
-        }
-        serde_json::from_slice(bytes).map_err(text)
-    }
-
     /// A resctrl group that a closID names stays when the container goes, although it was made for it: but not where the
     /// container was never made.
     pub(crate) fn leave_shared_groups(&mut self) {
@@ -432,7 +434,8 @@ impl Record {
         rootfs: PathBuf,
     ) -> Result<Self> {
         Ok(Self {
-            version: VERSION,
+            version: version::VERSION,
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
             id,
             oci_version,
             status: Status::Creating,

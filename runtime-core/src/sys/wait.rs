@@ -33,12 +33,17 @@ pub(crate) fn has_ended(pidfd: &OwnedFd) -> Result<bool> {
     ready_within(pidfd, Some(Duration::ZERO))
 }
 
+/// A length of time as the kernel takes it; the longest that it takes where it is longer.
+pub(crate) fn timespec(length: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(length.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: length.subsec_nanos().into(),
+    }
+}
+
 /// Waits until there is something to read, which for a process is that it has ended, or until the time is over: then false.
 pub(crate) fn ready_within(fd: impl AsFd, patience: Option<Duration>) -> Result<bool> {
-    let timeout = patience.map(|patience| Timespec {
-        tv_sec: patience.as_secs().cast_signed(),
-        tv_nsec: patience.subsec_nanos().into(),
-    });
+    let timeout = patience.map(timespec);
     loop {
         let mut polled = [PollFd::new(&fd, PollFlags::IN)];
         match poll(&mut polled, timeout.as_ref()) {
@@ -149,5 +154,20 @@ pub(crate) fn signal(pidfd: &OwnedFd, number: i32) -> std::io::Result<()> {
         Ok(())
     } else {
         Err(std::io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel refuses a negative length (EINVAL), which a cast made of one above 2^63 seconds.
+    #[test]
+    fn a_patience_of_any_length() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&write, b"x").unwrap();
+        for patience in [Some(Duration::ZERO), Some(Duration::MAX), None] {
+            assert!(ready_within(&read, patience).unwrap(), "{patience:?}");
+        }
     }
 }

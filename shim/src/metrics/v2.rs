@@ -159,11 +159,11 @@ mod tests {
         stats.cpu.usage.total = 5_000_000;
         stats.memory.usage.limit = 100;
         stats.memory.swap.limit = 130;
-        let entry = |op: &str, value| BlockIoEntry {
-            major: 8,
-            minor: 1,
-            op: op.to_owned(),
-            value,
+        let entry = |op: &str, value| {
+            let mut entry = BlockIoEntry::default();
+            (entry.major, entry.minor) = (8, 1);
+            (entry.op, entry.value) = (op.to_owned(), value);
+            entry
         };
         stats.blkio.io_service_bytes_recursive = vec![entry("Read", 10), entry("Write", 20)];
         stats.blkio.io_serviced_recursive = vec![entry("Read", 1), entry("Write", 2)];

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// What a container uses.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Stats {
     /// Processor time.
     pub cpu: Cpu,
@@ -36,6 +37,7 @@ pub struct Stats {
 
 /// Processor time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Cpu {
     /// Time used.
     #[serde(skip_serializing_if = "nothing")]
@@ -50,6 +52,7 @@ pub struct Cpu {
 
 /// Processor time in nanoseconds, since the cgroup was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct CpuUsage {
     /// All of it.
     #[serde(skip_serializing_if = "nothing")]
@@ -72,6 +75,7 @@ pub struct CpuUsage {
 /// What a CPU quota denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Throttling {
     /// Periods in which something ran.
     #[serde(skip_serializing_if = "nothing")]
@@ -87,6 +91,7 @@ pub struct Throttling {
 /// The settings of the cpuset controller of version 1; see cpuset(7).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "each is the file cpuset.NAME, described in cpuset(7)")]
+#[non_exhaustive]
 pub struct CpuSet {
     #[serde(skip_serializing_if = "nothing")]
     pub cpus: Vec<u16>,
@@ -105,6 +110,7 @@ pub struct CpuSet {
 
 /// Memory, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Memory {
     /// Page cache.
     #[serde(skip_serializing_if = "nothing")]
@@ -131,6 +137,7 @@ pub struct Memory {
 
 /// One sort of memory, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct MemoryEntry {
     /// The limit; a huge number where there is none (version 2: `u64::MAX`).
     pub limit: u64,
@@ -146,6 +153,7 @@ pub struct MemoryEntry {
 
 /// Processes and threads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Pids {
     /// How many there are.
     #[serde(skip_serializing_if = "nothing")]
@@ -158,6 +166,7 @@ pub struct Pids {
 /// Block devices. Version 2 has bytes and operations alone.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct BlockIo {
     /// Bytes.
     #[serde(skip_serializing_if = "nothing")]
@@ -190,6 +199,7 @@ pub struct BlockIo {
 
 /// One value of one device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BlockIoEntry {
     /// The device's major number.
     #[serde(skip_serializing_if = "nothing")]
@@ -207,6 +217,7 @@ pub struct BlockIoEntry {
 
 /// Huge pages of one size, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Hugetlb {
     /// Reserved now; used now on kernels before 5.7.
     #[serde(skip_serializing_if = "nothing")]
@@ -220,6 +231,7 @@ pub struct Hugetlb {
 
 /// Pressure stall information: how much time was lost for lack of something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Pressure {
     /// Time in which some tasks waited.
     pub some: PressureTimes,
@@ -229,6 +241,7 @@ pub struct Pressure {
 
 /// Shares of the recent past in percent, and the sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PressureTimes {
     /// Of the last 10 seconds.
     #[serde(serialize_with = "as_go_does")]
