@@ -126,7 +126,7 @@ case_stats() { pod; container a "$FOREVER"; sleep 2; local used; used=$(k stats 
 case_termination_message() { : >/run/c/message; pod; container a 'echo because >/dev/termination-log; exit 2' '{"mounts": [{"host_path": "/run/c/message", "container_path": "/dev/termination-log"}]}'; until_ok 20 ended; eq "$(cat /run/c/message)" because; }
 case_read_only_and_user() { pod; container a 'id -u; touch /x || echo refused' '{"linux": {"security_context": {"run_as_user": {"value": 1234}, "readonly_rootfs": true}}}'; until_ok 20 ended; eq "$(logged a | grep -v touch: | paste -sd' ')" "1234 refused"; }
 case_privileged() { [ -z "${NO_PRIVILEGED:-}" ] || skip "$NO_PRIVILEGED"; pod '{"linux": {"security_context": {"privileged": true}}}'; container a "awk '\$1 == \"CapEff:\" { print \$2 }' /proc/self/status; test -c /dev/fuse && echo node" '{"linux": {"security_context": {"privileged": true}}}'; until_ok 20 ended; eq "$(logged a | paste -sd' ')" "$CAPABILITIES node"; }
-case_stop_waits() { pod; container a "trap 'exit 4' TERM; touch /ready; $FOREVER"; until_ok 10 k exec -s "$ID" test -e /ready; k stop -t 20 "$ID" >/dev/null; eq "$(field .status.exitCode)" 4; }
+case_stop_waits() { pod; container a "trap 'exit 4' TERM; touch /ready; while :; do sleep 0.2; done"; until_ok 10 k exec -s "$ID" test -e /ready; k stop -t 20 "$ID" >/dev/null; eq "$(field .status.exitCode)" 4; }
 case_cdi() { [ -z "$NO_CDI" ] || skip "$NO_CDI"; pod; container a 'echo $CDI_A; test -c /dev/cdi-node && echo node' '{"CDI_devices": [{"name": "example.com/trial=a"}]}'; until_ok 20 ended; eq "$(logged a | paste -sd' ')" "2 node"; }
 case_daemon_restarted() {
     pod

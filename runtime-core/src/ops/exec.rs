@@ -55,10 +55,7 @@ impl Executed {
     /// # Errors
     /// System, where the descriptor cannot be waited for.
     pub fn wait(&self) -> Result<Exit> {
-        match crate::sys::wait::exit_of(&self.pidfd) {
-            Exit::Unknown => crate::sys::wait::ready_within(&self.pidfd, None).map(|_| Exit::Unknown),
-            exit => Ok(exit),
-        }
+        crate::sys::wait::end_of(&self.pidfd)
     }
 
     /// Sends a signal to the program.

@@ -200,7 +200,8 @@ impl Container {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Waits until the container's program has ended. Only the process that called create or run learns how.
+    /// Waits until the container's program has ended. How, is known to the process that called create or run; to others
+    /// from kernel 6.15 on, where its parent reaps it soon.
     ///
     /// # Errors
     /// System, where the descriptor cannot be waited for.
@@ -211,10 +212,7 @@ impl Container {
                 _ => Ok(Exit::Unknown),
             };
         };
-        match crate::sys::wait::exit_of(pidfd) {
-            Exit::Unknown => crate::sys::wait::ready_within(pidfd, None).map(|_| Exit::Unknown),
-            exit => Ok(exit),
-        }
+        crate::sys::wait::end_of(pidfd)
     }
 
     /// The container's cgroup; None also where every hierarchy was refused to a caller without root.

@@ -18,6 +18,9 @@ const PIDFD_GET_INFO: libc::Ioctl = 0xc040_ff0b;
 /// PIDFD_INFO_EXIT: how a process ended that was reaped already (kernel 6.15).
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
+/// How long whoever reaps a process that has ended may take to do it.
+const REAP_PATIENCE: Duration = Duration::from_millis(100);
+
 /// struct pidfd_info of linux/pidfd.h.
 #[derive(Default)]
 #[repr(C)]
@@ -74,7 +77,7 @@ pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
             break;
         }
         if std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
-            return kept(pidfd).unwrap_or(Exit::Unknown);
+            return kept_soon(pidfd);
         }
     }
     // SAFETY: waitid succeeded, so the fields of a child's end are set.
@@ -83,6 +86,33 @@ pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
         libc::CLD_EXITED => Exit::Code(status),
         _ => Exit::Signal(status),
     }
+}
+
+/// How any process ended; waits for it.
+///
+/// # Errors
+/// System, where the descriptor cannot be waited for.
+pub(crate) fn end_of(pidfd: &OwnedFd) -> Result<Exit> {
+    match exit_of(pidfd) {
+        Exit::Unknown => {
+            ready_within(pidfd, None)?;
+            Ok(kept_soon(pidfd))
+        }
+        exit => Ok(exit),
+    }
+}
+
+/// What the kernel keeps of a process that was reaped or is about to be: by another thread, by its parent, by the kernel
+/// itself for a caller that ignores SIGCHLD. It has ended, and is no child any more, a moment before that is kept.
+fn kept_soon(pidfd: &OwnedFd) -> Exit {
+    let mut exit = kept(pidfd);
+    if exit.is_none() && matches!(has_ended(pidfd), Ok(true)) {
+        // POLLHUP, which needs not be asked for: it was reaped (kernel 6.9).
+        let mut polled = [PollFd::new(pidfd, PollFlags::empty())];
+        let _ = poll(&mut polled, Some(&timespec(REAP_PATIENCE)));
+        exit = kept(pidfd);
+    }
+    exit.unwrap_or(Exit::Unknown)
 }
 
 /// What the kernel keeps of a process that was reaped.
