@@ -5,6 +5,7 @@ use runtime_core_program::step::mount_flags as flag;
 
 use super::{Mounts, proc_allowed, propagation};
 use crate::error::{Error, Result};
+use crate::gpu::driver::FileIdentity;
 use crate::plan::create::text;
 use crate::plan::namespaces::{IdMap, MOUNT, USER};
 use crate::plan::schedule::{LentIdMap, ParentStep, Schedule, Step};
@@ -19,6 +20,7 @@ impl<'a> Mounts<'a> {
         recursive: bool,
         nofollow: bool,
         idmap: Option<LentIdMap>,
+        identity: Option<FileIdentity>,
     ) {
         schedule.init(Step::Borrow {}, field);
         schedule.parent(
@@ -27,6 +29,7 @@ impl<'a> Mounts<'a> {
                 recursive,
                 nofollow,
                 idmap,
+                identity,
             },
             field,
         );
@@ -119,11 +122,17 @@ impl<'a> Mounts<'a> {
         }
         let recursive = options.bind == Some(Bind::Recursive);
         let mut flags = 0;
-        let lent = idmap.is_some() || (self.namespaces.lends_sources() && self.namespaces.has(MOUNT));
+        let identity = self.request.placed.identities.get(source).copied();
+        let nofollow = options.src_nofollow || identity.is_some();
+        // Only the parent can tell what it has opened; one without privileges cannot lend.
+        let identity = identity.filter(|_| self.namespaces.privileged());
+        let lent = idmap.is_some()
+            || identity.is_some()
+            || (self.namespaces.lends_sources() && self.namespaces.has(MOUNT));
         for (wanted, bit) in [
             (recursive, flag::RECURSIVE),
             (lent, flag::LENT),
-            (options.src_nofollow, flag::SOURCE_NOFOLLOW),
+            (nofollow, flag::SOURCE_NOFOLLOW),
             (options.dest_nofollow, flag::TARGET_NOFOLLOW),
             (options.copy_symlink, flag::COPY_SYMLINK),
             (proc_allowed(source, target, field)?, flag::ALLOW_PROC),
@@ -138,8 +147,9 @@ impl<'a> Mounts<'a> {
                 &format!("{field}.source"),
                 source,
                 recursive,
-                options.src_nofollow,
+                nofollow,
                 idmap,
+                identity,
             );
         }
         let (attributes, unasked) = options.attributes.of_bind();

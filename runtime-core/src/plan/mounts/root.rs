@@ -53,7 +53,7 @@ impl<'a> Mounts<'a> {
             );
         }
         if lent {
-            self.lend(schedule, "root.path", &path, true, false, None);
+            self.lend(schedule, "root.path", &path, true, false, None, None);
         }
         schedule.init(
             Step::OpenRoot {
