@@ -15,9 +15,9 @@ fn run(words: &[&str], path: &str) -> (Option<i32>, String, bool) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .expect("the program starts");
     let dir = format!("/tmp/gpu-conformance-{}", child.id());
-    let ended = child.wait_with_output().unwrap();
+    let ended = child.wait_with_output().expect("its end");
     let out = [ended.stdout, ended.stderr].concat();
     (
         ended.status.code(),

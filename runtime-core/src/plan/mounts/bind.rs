@@ -5,34 +5,16 @@ use runtime_core_program::step::mount_flags as flag;
 
 use super::{Mounts, proc_allowed, propagation};
 use crate::error::{Error, Result};
-use crate::gpu::driver::FileIdentity;
 use crate::plan::create::text;
 use crate::plan::namespaces::{IdMap, MOUNT, USER};
 use crate::plan::schedule::{LentIdMap, ParentStep, Schedule, Step};
 use crate::spec::mount_options::{Bind, IdRange, MountOptions};
 
 impl<'a> Mounts<'a> {
-    pub(super) fn lend(
-        &self,
-        schedule: &mut Schedule,
-        field: &str,
-        source: &str,
-        recursive: bool,
-        nofollow: bool,
-        idmap: Option<LentIdMap>,
-        identity: Option<FileIdentity>,
-    ) {
+    /// A mount's source from the parent: `lend` says which.
+    pub(super) fn lend(&self, schedule: &mut Schedule, field: &str, lend: ParentStep) {
         schedule.init(Step::Borrow {}, field);
-        schedule.parent(
-            ParentStep::Lend {
-                source: source.to_owned(),
-                recursive,
-                nofollow,
-                idmap,
-                identity,
-            },
-            field,
-        );
+        schedule.parent(lend, field);
     }
 
     pub(super) fn idmap(
@@ -142,15 +124,14 @@ impl<'a> Mounts<'a> {
             }
         }
         if lent {
-            self.lend(
-                schedule,
-                &format!("{field}.source"),
-                source,
+            let step = ParentStep::Lend {
+                source: source.to_owned(),
                 recursive,
                 nofollow,
                 idmap,
                 identity,
-            );
+            };
+            self.lend(schedule, &format!("{field}.source"), step);
         }
         let (attributes, unasked) = options.attributes.of_bind();
         schedule.init(
