@@ -94,6 +94,7 @@ detach() {
     out=$(runtime run --detach --bundle "$bundle" --gpu-config "$work/gpu.toml" $gpu "$id" > "$work/detached" 2>&1)
     code=$?
 }
+fresh() { rm -rf "$bundle/rootfs"; cp -a "$kit/rootfs" "$bundle/rootfs"; }
 gone() { runtime delete --force "$id" >/dev/null 2>&1; }
 judge() { if [ "$2" = 0 ]; then say "$1" passed "$3"; else say "$1" failed "$3"; fi; }
 host_smi() {
@@ -118,13 +119,23 @@ h03() {
     cuda pinned; pinned=$out pinned_code=$code
     mkdir -p "$work/cdi"; chmod 755 "$work/cdi"
     runtime gpu cdi generate --gpu-config "$work/gpu.toml" --output "$work/cdi/all.json" > "$work/generated" 2>&1
-    # Without the node of unified memory: a line of the list of nodes, with its neighbours, is taken out by name.
-    awk '/"deviceNodes"/{on=1} {print}' "$work/cdi/all.json" | sed 's#"/dev/nvidia-uvm"#"/dev/not-uvm"#' > "$work/cdi/gpu.json"
-    sed -i 's#nvidia.com/gpu#test.com/gpu#' "$work/cdi/gpu.json"; rm -f "$work/cdi/all.json"
-    gpu="--cdi-spec-dir $work/cdi --device test.com/gpu=0"; cuda add; without=$out without_code=$code
+    without_uvm "$work/cdi/all.json" > "$work/cdi/gpu.json"; rm -f "$work/cdi/all.json"
+    gpu="--cdi-spec-dir $work/cdi --device test.com/gpu=0"
+    shell 'ls /dev | grep ^nvidia | tr "\n" " "'; nodes=" $out "
+    cuda add; without=$out without_code=$code
     gpu='--device nvidia.com/gpu=0'
-    [ "$managed_code" = 0 ] && [ "$pinned_code" = 0 ] && [ "$without_code" -ge 100 ]
-    judge H-03 $? "managed: $managed; pinned: $pinned; without uvm: $without"
+    # The program has to run and CUDA has to fail: a container that is refused proves nothing, nor does one without a GPU.
+    case $nodes in *' nvidia-uvm '*) good=1 ;; *' nvidiactl '*) good=0 ;; *) good=1 ;; esac
+    printf '%s\n' "$without" | grep -q '^cu[A-Za-z0-9_]*: error [0-9]' || good=1
+    [ "$managed_code" = 0 ] && [ "$pinned_code" = 0 ] && [ "$without_code" != 0 ] && [ $good = 0 ]
+    judge H-03 $? "managed: $managed; pinned: $pinned; without uvm ($nodes): $without"
+}
+# The CDI file without the node of unified memory, of another kind. The node's lines are those between its braces; it is
+# never the last of its list.
+without_uvm() {
+    awk '/^ *\{ *$/ { if (held != "") printf "%s", held; held = $0 "\n"; next }
+         held != "" { held = held $0 "\n"; if ($0 ~ /^ *\},? *$/) { if (held !~ /"path": *"\/dev\/nvidia-uvm"/) printf "%s", held; held = "" } ; next }
+         { print }' "$1" | sed 's#nvidia.com/gpu#test.com/gpu#'
 }
 h04() {
     gpu=''
@@ -168,8 +179,9 @@ h10() {
     wait $loop; looped=$?
     gone
     args='["/usr/bin/cuda-check","loop","60"]'; detach; sleep 3; runtime kill "$id" KILL; sleep 1; gone
-    left=$(host_smi --query-compute-apps=pid --format=csv,noheader 2>&1)
-    [ $bad = 0 ] && [ $looped = 0 ] && [ -z "$left" ]
+    left=$(host_smi --query-compute-apps=pid --format=csv,noheader 2>&1); asked=$?
+    [ $asked = 0 ] || left="nobody knows: the host's nvidia-smi ends with $asked $left"
+    [ $bad = 0 ] && [ $looped = 0 ] && [ $asked = 0 ] && [ -z "$left" ]
     judge H-10 $? "$bad of 100 execs failed; loop over pause and resume: $looped; processes on the GPU afterwards: ${left:-none}"
 }
 h11() {
@@ -208,20 +220,28 @@ h15() {
     say H-15 skipped "torch is here, but running the host's root as an image is left to a person: see $bundle/config.json"
 }
 latency() {
-    args='["sleep","1000"]' all=''
+    args='["sleep","1000"]' all='' refused=0
     for _ in $(seq 50); do
         configure
         begin=$(date +%s%N)
         # shellcheck disable=SC2086
-        runtime create --bundle "$bundle" --gpu-config "$work/gpu.toml" $1 "$id" >/dev/null 2>&1 && runtime start "$id" >/dev/null 2>&1
+        runtime create --bundle "$bundle" --gpu-config "$work/gpu.toml" $1 "$id" >/dev/null 2>&1 && runtime start "$id" >/dev/null 2>&1 || refused=$((refused + 1))
         end=$(date +%s%N)
         all="$all $(( (end - begin) / 10000 ))"; gone
     done
+    [ $refused = 0 ] || { echo "refused:$refused"; return; }
     printf '%s\n' $all | sort -n | awk '{v[NR]=$1} END {printf "%.2f", v[int((NR+1)/2)]/100}'
 }
 h16() {
     with=$(latency "$gpu"); without=$(latency '')
-    say H-16 passed "median of 50 creates and starts: $with ms with the GPU, $without ms without (a figure, not judged here)"
+    good=1
+    # A measurement that takes longer is made once more: the machine may have had other work.
+    for _ in 1 2 3; do
+        case $with$without in *refused*) break ;; esac
+        awk -v with="$with" -v without="$without" 'BEGIN { exit !(with - without <= 10) }' && { good=0; break; }
+        with=$(latency "$gpu"); without=$(latency '')
+    done
+    judge H-16 $good "median of 50 creates and starts: $with ms with the GPU, $without ms without; at most 10 ms more are allowed"
 }
 h17() {
     [ -n "$runc$crun" ] || { say H-17 skipped "no --runc or --crun was given"; return; }
@@ -243,22 +263,50 @@ h18() {
     real=$(ls "${driver:-/}"/lib64/libcuda.so.*.* "${driver:-}"/usr/lib/x86_64-linux-gnu/libcuda.so.*.* 2>/dev/null | head -1)
     [ -n "$real" ] || { say H-18 skipped "libcuda was not found below ${driver:-/}"; return; }
     compat=$bundle/rootfs/usr/local/cuda/compat
+    # Each with an image of its own: the loader's cache and its configuration stay in it.
     mkdir -p "$compat"; cp "$real" "$compat/libcuda.so.9999.1"; ln -sf libcuda.so.9999.1 "$compat/libcuda.so.1"
-    cuda paths
-    rm -rf "$bundle/rootfs/usr/local/cuda"
-    case $out in *compat/libcuda*|*libcuda.so.*) judge H-18 "$code" "compat 9999.1 in the image: $out" ;; *) judge H-18 1 "$out" ;; esac
+    cuda paths; newer=$out newer_code=$code; fresh
+    mkdir -p "$compat"; cp "$real" "$compat/libcuda.so.1.1"; ln -sf libcuda.so.1.1 "$compat/libcuda.so.1"
+    cuda paths; older=$out older_code=$code; fresh
+    # A note in the library says itself for which drivers it is; this one is of the driver's own branch.
+    expected=/usr/local/cuda/compat/libcuda.so.9999.1
+    grep -q '\.note\.cuda\.fwd_compatibility' "$real" && expected=/${real##*/}
+    good=0
+    printf '%s\n' "$newer" | grep libcuda | grep -q -v "$expected\$" && good=1
+    printf '%s\n' "$newer" | grep -q "$expected\$" || good=1
+    printf '%s\n' "$older" | grep -q "/${real##*/}\$" || good=1
+    case $older in *cuda/compat*) good=1 ;; esac
+    [ "$newer_code" = 0 ] && [ "$older_code" = 0 ] && [ $good = 0 ]
+    judge H-18 $? "compat 9999.1 in the image, $expected is expected: $newer; compat 1.1, the driver's is expected: $older"
 }
 h19() {
     [ -e /proc/driver/nvidia-caps/mig-minors ] || { say H-19 skipped "no mig-minors here"; return; }
-    names=$(runtime gpu list --gpu-config "$work/gpu.toml" 2>&1 | awk '{print $1}' | grep -E '=[0-9]+:[0-9]+:[0-9]+$')
-    say H-19 passed "MIG parts with nodes: ${names:-none}; nothing was changed"
+    # GPU instance and compute instance of every part whose node is there, as the kernel tells.
+    there=$(sed -n 's#^gpu\([0-9]*\)/gi\([0-9]*\)/ci\([0-9]*\)/access \([0-9]*\)$#\2:\3 \4#p' /proc/driver/nvidia-caps/mig-minors \
+        | while read -r part minor; do [ -e "/dev/nvidia-caps/nvidia-cap$minor" ] && echo "$part"; done | sort)
+    [ -n "$there" ] || { say H-19 skipped "no part of a GPU has a node here"; return; }
+    names=$(runtime gpu list --gpu-config "$work/gpu.toml" 2>&1 | awk '{print $1}' | sed -n 's#^nvidia.com/gpu=\([0-9]*:[0-9]*:[0-9]*\)$#\1#p')
+    named=$(printf '%s\n' "$names" | sed 's/^[0-9]*://' | sort)
+    good=0 told=''
+    [ "$there" = "$named" ] || good=1
+    for name in $names; do
+        gpu="--device nvidia.com/gpu=$name"; shell 'ls /dev/nvidia-caps | wc -l; nvidia-smi -L'
+        case $code:$out in 0:2*MIG*) : ;; *) good=1 ;; esac
+        told="$told $name: $out;"
+    done
+    gpu='--device nvidia.com/gpu=0'
+    judge H-19 $good "the kernel's parts: $there; by name:$told nothing was changed"
 }
 h20() {
-    count() { ls /proc/self/fd | wc -l; grep -c . /proc/self/mountinfo; find /sys/fs/cgroup -type d -name "h-$$-*" 2>/dev/null | wc -l; host_smi --query-gpu=memory.used --format=csv,noheader 2>/dev/null; }
+    # What must be the same afterwards. A descriptor that is left is one of a process that is left.
+    count() { ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c -F -e "$state/" -e "$bundle/"; grep -c . /proc/self/mountinfo; find /sys/fs/cgroup -type d -name "h-$$-*" 2>/dev/null | wc -l; host_smi --query-gpu=memory.used --format=csv,noheader 2>&1 || echo "no memory: nvidia-smi failed"; }
+    cuda add
     before=$(count); bad=0; try=0
     while [ $try -lt 200 ]; do try=$((try + 1)); cuda add; [ "$code" = 0 ] || bad=$((bad + 1)); done
-    after=$(count)
-    [ $bad = 0 ] && [ "$before" = "$after" ]; judge H-20 $? "$bad of 200 failed; descriptors, mounts, cgroups, memory before: $before, after: $after"
+    after=$(count); good=0
+    case $after in *'no memory'*) good=1 ;; esac
+    [ $bad = 0 ] && [ "$before" = "$after" ] && [ $good = 0 ]
+    judge H-20 $? "$bad of 200 failed; descriptors, mounts, cgroups, GPU memory before: $before, after: $after"
 }
 
 found=$(runtime gpu list --gpu-config "$work/gpu.toml" 2>&1)

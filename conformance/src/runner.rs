@@ -8,7 +8,7 @@ use crate::case::Case;
 use crate::host::Host;
 use crate::known::{self, Known};
 use crate::settings;
-use crate::suite::{Chapter, Failure, Test};
+use crate::suite::{Chapter, Check, Failure, Test};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -200,11 +200,7 @@ fn one(args: &Args, host: &Host, runtime: &Path, chapter: Chapter, test: Test, k
     let body = body.and_then(|()| settings.as_ref().map_or(Ok(()), settings::Before::unchanged));
     let note = case.noted();
     let clean = case.clean_up(body.is_err() && args.keep);
-    let result = match (body, clean) {
-        (Err(Failure::Failed(reason)), _) | (Ok(()), Err(reason)) => Verdict::Failed(reason),
-        (Err(Failure::Skipped(reason)), _) => Verdict::Skipped(reason),
-        (Ok(()), Ok(())) => Verdict::Passed,
-    };
+    let result = judged(body, clean);
     let listed = known.get(&format!("{chapter}/{}", test.name));
     let verdict = match (result, listed) {
         (Verdict::Failed(_), Some(reason)) => Verdict::Known(reason.clone()),
@@ -214,4 +210,36 @@ fn one(args: &Args, host: &Host, runtime: &Path, chapter: Chapter, test: Test, k
         (result, _) => result,
     };
     outcome(verdict, note)
+}
+
+/// The verdict of what a test's body said and what was left behind: a test that is skipped may not leave anything either.
+fn judged(body: Check, clean: Result<(), String>) -> Verdict {
+    match (body, clean) {
+        (Err(Failure::Failed(reason)), _) | (Ok(()), Err(reason)) => Verdict::Failed(reason),
+        (Err(Failure::Skipped(reason)), Err(left)) => {
+            Verdict::Failed(format!("skipped ({reason}), but not without a trace: {left}"))
+        }
+        (Err(Failure::Skipped(reason)), Ok(())) => Verdict::Skipped(reason),
+        (Ok(()), Ok(())) => Verdict::Passed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_behind_is_a_failure_whatever_the_body_says() {
+        let skipped = || Err(Failure::Skipped("no such host".into()));
+        let left = || Err("a cgroup".to_owned());
+        assert!(matches!(judged(Ok(()), Ok(())), Verdict::Passed));
+        assert!(matches!(judged(skipped(), Ok(())), Verdict::Skipped(_)));
+        for body in [Ok(()), skipped()] {
+            let verdict = judged(body, left());
+            assert!(
+                matches!(&verdict, Verdict::Failed(why) if why.contains("a cgroup")),
+                "{verdict:?}"
+            );
+        }
+    }
 }

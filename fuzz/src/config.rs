@@ -5,9 +5,11 @@
 
 use std::sync::OnceLock;
 
+use runtime_core::CgroupDriver;
 use runtime_core::ErrorKind;
 use runtime_core::cgroup;
 use runtime_core::facts::HostFacts;
+use runtime_core::facts::systemd::SystemdFacts;
 use runtime_core::plan::{ExecPlanRequest, Plan, PlanRequest};
 use runtime_core::spec::{LoadedProcess, LoadedResources, LoadedSpec};
 
@@ -23,6 +25,30 @@ fn hosts() -> &'static [HostFacts] {
     READ.get_or_init(|| {
         let facts = HOSTS.iter().map(|text| serde_json::from_str(text));
         facts.collect::<Result<_, _>>().expect("facts of this repository")
+    })
+}
+
+/// The same hosts, each with the service manager that the caller would use.
+fn hosts_with_systemd() -> &'static [HostFacts] {
+    static READ: OnceLock<Vec<HostFacts>> = OnceLock::new();
+    READ.get_or_init(|| {
+        let with_systemd = |facts: &HostFacts| {
+            let user = facts.euid != 0;
+            let place = if user {
+                "/user.slice/user-1000.slice/user@1000.service"
+            } else {
+                "/"
+            };
+            HostFacts {
+                systemd: Some(SystemdFacts {
+                    version: 257,
+                    user,
+                    control_group: place.to_owned(),
+                }),
+                ..facts.clone()
+            }
+        };
+        hosts().iter().map(with_systemd).collect()
     })
 }
 
@@ -49,12 +75,21 @@ pub(crate) fn plan(data: &[u8]) {
     let mut request = PlanRequest::new(id, "/bundle");
     request.console_socket = Some("/run/console.sock".into());
     for facts in hosts() {
-        let plan = judge(Plan::create(&loaded, facts, &request), facts);
-        if let Some(plan) = plan {
-            assert!(!plan.to_text().is_empty());
-            let again = Plan::create(&loaded, facts, &request).expect("the second time, too");
-            assert_eq!(again.to_json(), plan.to_json(), "planning is pure");
-        }
+        planned(&loaded, facts, &request);
+    }
+    request.driver = CgroupDriver::Systemd;
+    for facts in hosts_with_systemd() {
+        request.rootless = facts.euid != 0;
+        planned(&loaded, facts, &request);
+    }
+}
+
+fn planned(loaded: &LoadedSpec, facts: &HostFacts, request: &PlanRequest) {
+    let plan = judge(Plan::create(loaded, facts, request), facts);
+    if let Some(plan) = plan {
+        assert!(!plan.to_text().is_empty());
+        let again = Plan::create(loaded, facts, request).expect("the second time, too");
+        assert_eq!(again.to_json(), plan.to_json(), "planning is pure");
     }
 }
 
@@ -82,13 +117,15 @@ pub(crate) fn resources(data: &[u8]) {
     };
     for facts in hosts() {
         match cgroup::limits(&loaded.resources, &facts.cgroup) {
-            // One file, one line: a value with a break would write another.
+            // One file, one line. A break makes two writes of one, which only those ask for that name a file themselves.
             Ok(limits) => {
                 for write in &limits.writes {
                     assert!(
                         !write.file.contains('/') && write.file != ".." && !write.file.contains('\0'),
                         "{write:?}"
                     );
+                    let verbatim = write.origin.starts_with("linux.resources.unified[");
+                    assert!(verbatim || !write.value.contains(['\n', '\0']), "{write:?}");
                 }
             }
             Err(error) => assert_ne!(error.kind(), ErrorKind::Internal, "{error}"),

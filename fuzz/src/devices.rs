@@ -1,8 +1,12 @@
-//! Device rules: the program of version 2, run by an interpreter of its own, against the plain meaning of the rules.
+//! Device rules: the program of version 2, the writes of version 1 and systemd's lists, each run by an interpreter of its
+//! own, against the plain meaning of the rules.
 
 use oci_spec::runtime::LinuxDeviceCgroup;
+use runtime_core::ErrorKind;
+use runtime_core::cgroup::Write;
 use runtime_core::cgroup::devices::program::{Instruction, program};
 use runtime_core::cgroup::devices::{DeviceKind, DeviceRule, device_rules};
+use runtime_core::cgroup::systemd::{Property, Value, device_properties, device_properties_v1};
 use serde_json::json;
 
 use crate::bytes::Bytes;
@@ -19,7 +23,7 @@ struct Question {
 pub(crate) fn rules(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut listed: Vec<LinuxDeviceCgroup> = Vec::new();
-    let mut numbers = vec![0, 1, 3, 5, 136, u32::MAX];
+    let mut numbers = vec![0, 1, 3, 5, 136, u32::MAX - 1];
     while !bytes.is_empty() && listed.len() < 24 {
         let number = |bytes: &mut Bytes<'_>| match bytes.chance(3) {
             true => None,
@@ -37,7 +41,9 @@ pub(crate) fn rules(data: &[u8]) {
     let Ok(rules) = device_rules(&listed, &[]) else {
         return;
     };
-    let _ = rules.v1_writes();
+    let v1 = understood(rules.v1_writes()).map(|writes| Controller::after(&writes));
+    let listed_v1 = understood(device_properties_v1(&rules)).map(|properties| Listed::of(&properties));
+    let listed_v2 = Listed::of(&device_properties(&rules));
     let compiled = program(&rules);
     let mut asks = 0;
     for kind in [1, 2] {
@@ -50,8 +56,35 @@ pub(crate) fn rules(data: &[u8]) {
                         minor,
                         access,
                     };
-                    let answer = run(&compiled, question);
-                    assert_eq!(answer, allowed(&rules.rules, question), "{question:?} {listed:?}");
+                    let expected = allowed(&rules.rules, question);
+                    let what = || format!("{question:?} {listed:?}");
+                    assert_eq!(run(&compiled, question), expected, "{}", what());
+                    // Several letters at once need one exception that has them all, in version 1 (device_cgroup.c): less
+                    // may be allowed then, and never more.
+                    let one = access.is_power_of_two();
+                    if let Some(controller) = &v1 {
+                        let answer = controller.answer(question);
+                        assert!(
+                            answer == expected || !one && !answer,
+                            "version 1: {answer}, {}",
+                            what()
+                        );
+                    }
+                    // systemd's list stands alone in version 1; in version 2 the program is there, too, and a list that
+                    // cannot say the rules must not take anything away.
+                    if let Some(list) = &listed_v1
+                        && one
+                    {
+                        assert_eq!(list.answer(question), expected, "systemd, version 1: {}", what());
+                    }
+                    if one {
+                        let answer = listed_v2.answer(question);
+                        assert!(
+                            answer == expected || listed_v2.open,
+                            "systemd: {answer}, {}",
+                            what()
+                        );
+                    }
                     asks += 1;
                 }
             }
@@ -59,6 +92,163 @@ pub(crate) fn rules(data: &[u8]) {
         if asks > 40_000 {
             break;
         }
+    }
+}
+
+/// What could not be said in this form is refused as that.
+fn understood<T>(result: runtime_core::Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            None
+        }
+    }
+}
+
+/// An exception or an entry of a list: kind, numbers, letters. No number is every number.
+#[derive(Debug)]
+struct Entry {
+    kind: u32,
+    major: Option<u32>,
+    minor: Option<u32>,
+    access: u32,
+}
+
+impl Entry {
+    fn is_for(&self, question: Question) -> bool {
+        self.kind == question.kind
+            && self.major.is_none_or(|major| major == question.major)
+            && self.minor.is_none_or(|minor| minor == question.minor)
+    }
+}
+
+/// The number of a device, as the kernel reads it: all ones are every number (device_cgroup.c).
+fn number(text: &str) -> Option<u32> {
+    let number: Option<u32> = (text != "*").then(|| text.parse().expect("a number"));
+    number.filter(|number| *number != u32::MAX)
+}
+
+fn letters(text: &str) -> u32 {
+    text.chars().fold(0, |bits, letter| {
+        bits | match letter {
+            'm' => 1,
+            'r' => 2,
+            'w' => 4,
+            other => panic!("the letter {other:?}"),
+        }
+    })
+}
+
+/// The devices controller of version 1: an answer, and exceptions from it.
+#[derive(Debug, Default)]
+struct Controller {
+    default: bool,
+    exceptions: Vec<Entry>,
+}
+
+impl Controller {
+    fn after(writes: &[Write]) -> Self {
+        let mut controller = Controller::default();
+        for write in writes {
+            let allow = match write.file.as_str() {
+                "devices.allow" => true,
+                "devices.deny" => false,
+                other => panic!("the file {other:?}"),
+            };
+            if write.value == "a" {
+                (controller.default, controller.exceptions) = (allow, Vec::new());
+                continue;
+            }
+            // Taking back needs the very same numbers, so nothing is written twice.
+            assert_ne!(allow, controller.default, "{write:?} says nothing");
+            let words: Vec<&str> = write.value.split(' ').collect();
+            let [kind, numbers, access] = words[..] else {
+                panic!("{write:?} is no line of the controller");
+            };
+            let (major, minor) = numbers.split_once(':').expect("two numbers");
+            controller.exceptions.push(Entry {
+                kind: match kind {
+                    "b" => 1,
+                    "c" => 2,
+                    other => panic!("the kind {other:?}"),
+                },
+                major: number(major),
+                minor: number(minor),
+                access: letters(access),
+            });
+        }
+        controller
+    }
+
+    fn answer(&self, question: Question) -> bool {
+        let mut of_device = self.exceptions.iter().filter(|entry| entry.is_for(question));
+        if self.default {
+            !of_device.any(|entry| entry.access & question.access != 0)
+        } else {
+            of_device.any(|entry| entry.access & question.access == question.access)
+        }
+    }
+}
+
+/// `DevicePolicy=` and `DeviceAllow=` (systemd.resource-control(5)).
+#[derive(Debug)]
+struct Listed {
+    /// Everything is allowed.
+    open: bool,
+    entries: Vec<Entry>,
+}
+
+impl Listed {
+    fn of(properties: &[Property]) -> Self {
+        let [policy, allow] = properties else {
+            panic!("{properties:?}");
+        };
+        assert_eq!(
+            (policy.name.as_str(), allow.name.as_str()),
+            ("DevicePolicy", "DeviceAllow")
+        );
+        let Value::Array(_, list) = &allow.value else {
+            panic!("{allow:?}");
+        };
+        let open = match &policy.value {
+            Value::Text(text) if text == "strict" => false,
+            // With an empty list it is everything.
+            Value::Text(text) if text == "auto" && list.is_empty() => true,
+            other => panic!("{other:?} with {list:?}"),
+        };
+        let entries = list.iter().map(entry).collect();
+        Self { open, entries }
+    }
+
+    fn answer(&self, question: Question) -> bool {
+        let mut of_device = self.entries.iter().filter(|entry| entry.is_for(question));
+        self.open || of_device.any(|entry| entry.access & question.access == question.access)
+    }
+}
+
+/// `/dev/char/1:3`, `char-195` (all of a major number), `char-*` (all).
+fn entry(value: &Value) -> Entry {
+    let Value::Struct(parts) = value else {
+        panic!("{value:?}");
+    };
+    let [Value::Text(path), Value::Text(access)] = &parts[..] else {
+        panic!("{value:?}");
+    };
+    let (kind, numbers) = ["/dev/block/", "block-", "/dev/char/", "char-"]
+        .iter()
+        .enumerate()
+        .find_map(|(place, start)| Some((place, path.strip_prefix(start)?)))
+        .unwrap_or_else(|| panic!("{path:?}"));
+    let (major, minor) = match numbers.split_once(':') {
+        Some((major, minor)) => (major, minor),
+        None => (numbers, "*"),
+    };
+    Entry {
+        kind: if kind < 2 { 1 } else { 2 },
+        major: number(major),
+        minor: number(minor),
+        access: letters(access),
     }
 }
 

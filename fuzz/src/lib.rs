@@ -8,6 +8,7 @@ mod bytes;
 mod config;
 mod devices;
 mod kernel;
+mod passwd;
 mod program;
 mod seccomp;
 mod shim_requests;
@@ -19,7 +20,7 @@ use runtime_core::{ContainerId, Signal, fuzzing, gpu, spec};
 pub type Target = fn(&[u8]);
 
 /// Every target by name; each has a folder of that name in `corpus/`.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("cdi", cdi),
     ("config", config::plan),
     ("criu", fuzzing::criu),
@@ -30,10 +31,12 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("exec", config::exec),
     ("frame", program::frame),
     ("ids", ids),
+    ("ld-so-conf", fuzzing::ld_so_conf),
     ("loader-cache", fuzzing::loader_cache),
     ("mount-options", mount_options),
     ("mountinfo", kernel::tables),
     ("netlink", fuzzing::netlink),
+    ("passwd", passwd::search),
     ("program", program::read),
     ("record", fuzzing::record),
     ("resources", config::resources),
@@ -52,7 +55,7 @@ pub fn target(name: &str) -> Option<Target> {
 }
 
 fn cdi(data: &[u8]) {
-    let _ = gpu::cdi::parse(data);
+    fuzzing::cdi(data);
     if let Some(text) = text(data)
         && let Ok(name) = text.parse::<gpu::cdi::QualifiedName>()
     {

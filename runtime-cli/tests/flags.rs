@@ -688,8 +688,16 @@ fn events_come_once_or_at_an_interval() {
     let once: Value = serde_json::from_str(&place.expect(&["events", "--stats", &id])).expect("one line");
     assert_eq!((&once["type"], &once["id"]), (&json!("stats"), &json!(id)));
     let begun = std::time::Instant::now();
-    let (_, finish) = place.begin(&["events", "--interval", "50ms", &id]);
-    std::thread::sleep(std::time::Duration::from_millis(600));
+    let (pid, finish) = place.begin(&["events", "--interval", "50ms", &id]);
+    let said = || std::fs::read_to_string(format!("/proc/{pid}/fd/1")).unwrap_or_default();
+    while said().matches("\"type\":\"stats\"").count() < 4 {
+        assert!(
+            begun.elapsed().as_secs() < 60,
+            "four lines do not come: {}",
+            said()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     place.expect(&["kill", &id, "KILL"]);
     let said = out(&finish());
     // However slow the machine is: never more often than the interval allows, and one at the begin.

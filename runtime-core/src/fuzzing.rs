@@ -14,6 +14,16 @@ pub fn loader_cache(bytes: &[u8]) {
     gpu::loader_cache(bytes);
 }
 
+/// CDI files, and what they make of a configuration.
+pub fn cdi(bytes: &[u8]) {
+    gpu::cdi(bytes);
+}
+
+/// Lines of an image's ld.so.conf, patterns and names of libraries.
+pub fn ld_so_conf(bytes: &[u8]) {
+    gpu::ld_so_conf(bytes);
+}
+
 /// Shared libraries: their machine, name and note.
 pub fn elf(bytes: &[u8]) {
     gpu::elf(bytes);

@@ -6,7 +6,7 @@ mod sandbox;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime_core::spec::LoadedProcess;
 use runtime_core::{Container, ContainerId, ErrorKind, ExecRequest, Exit, Result, Signal, Status};
@@ -205,8 +205,6 @@ fn a_container_goes_away_under_its_callers() {
             }
             gone.store(true, Ordering::Relaxed);
         });
-        let begin = Instant::now();
         eventually("an empty place", || place.remains(ID).is_empty());
-        assert!(begin.elapsed() < Duration::from_secs(5));
     }
 }

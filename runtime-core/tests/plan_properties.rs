@@ -778,3 +778,39 @@ fn most_tame_configurations_get_a_schedule() {
         "{why:#?}"
     );
 }
+
+/// A source that others than root could exchange is opened by the parent, which can tell what it has opened.
+#[test]
+fn a_source_that_was_looked_at_is_lent() {
+    use runtime_core::gpu::driver::FileIdentity;
+    use runtime_core_program::step::mount_flags;
+    const MPS: &str = "/tmp/nvidia-mps";
+    let text = include_str!("../../fixtures/configs/spec-default.json");
+    let mut config: Value = serde_json::from_str(text).unwrap();
+    let mount = json!({"destination": MPS, "source": MPS, "options": ["rbind", "nosuid"]});
+    config["mounts"].as_array_mut().unwrap().push(mount);
+    let loaded = LoadedSpec::from_slice(config.to_string().as_bytes(), "config.json").unwrap();
+    let expected = FileIdentity { device: 7, inode: 9 };
+    let mut request = PlanRequest::new("lent".parse().unwrap(), "/bundle");
+    request.placed.identities = [(MPS.to_owned(), expected)].into();
+    let facts: HostFacts = serde_json::from_str(HOSTS[1]).unwrap();
+    let plan = Plan::create(&loaded, &facts, &request).unwrap();
+    let lent = plan.lines.iter().filter_map(|line| match &line.action {
+        Action::Parent(ParentStep::Lend {
+            source,
+            nofollow,
+            identity,
+            ..
+        }) => Some((source.as_str(), *nofollow, *identity)),
+        _ => None,
+    });
+    assert_eq!(lent.collect::<Vec<_>>(), [(MPS, true, Some(expected))]);
+    let flags = plan.lines.iter().find_map(|line| match &line.action {
+        Action::Init(Step::MountBind { source, flags, .. }) if source.to_string_lossy() == MPS => {
+            Some(*flags)
+        }
+        _ => None,
+    });
+    let wanted = mount_flags::LENT | mount_flags::SOURCE_NOFOLLOW;
+    assert_eq!(flags.unwrap() & wanted, wanted);
+}

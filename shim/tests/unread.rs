@@ -93,18 +93,22 @@ fn where_nobody_reads_nobody_is_waited_for() {
         return;
     }
     let place = Place::new();
-    let (mut client, path, reader) = ended(&place, "u3");
-    drop(reader);
-    let begun = Instant::now();
-    let _: DeleteResponse = client.call("Delete", &request("u3", "")).unwrap();
-    // A removal takes milliseconds; two seconds would be the wait.
-    assert!(
-        begun.elapsed() < Duration::from_millis(1500),
-        "{:?}",
-        begun.elapsed()
-    );
-    assert!(path.exists());
-    client.shut_down("u3");
+    let mut took = Vec::new();
+    for number in 0..10 {
+        let id = format!("u3-{number}");
+        let (mut client, path, reader) = ended(&place, &id);
+        drop(reader);
+        let begun = Instant::now();
+        let _: DeleteResponse = client.call("Delete", &request(&id, "")).unwrap();
+        took.push(begun.elapsed());
+        assert!(path.exists());
+        client.shut_down(&id);
+        // A wait takes two seconds every time; a slow machine is not that slow ten times.
+        if took.last() < Some(&Duration::from_secs(2)) {
+            return;
+        }
+    }
+    panic!("somebody was waited for: {took:?}");
 }
 
 #[test]

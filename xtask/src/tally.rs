@@ -2,8 +2,9 @@
 //!
 //! Lives here: reading libtest's lines and the conformance suite's JSON. Must not live here: running anything.
 //!
-//! A test that finds its host lacking something prints `SKIPPED name: reason` and returns. libtest calls that passed;
-//! here it is counted as skipped, because a summary that hides it would lie.
+//! A test that finds its host lacking something prints `SKIPPED name: reason` (`fixtures::skip`) and returns. libtest
+//! calls that passed; here it is counted as skipped, because a summary that hides it would lie. A line that means the same
+//! and has another form is a failure, for the same reason.
 
 use serde_json::Value;
 
@@ -103,11 +104,14 @@ impl Tally {
             self.called_passed += count(counts, "passed");
             self.failed += count(counts, "failed");
             self.skipped += count(counts, "ignored");
-        } else if let Some(skip) = line.strip_prefix("SKIPPED ") {
-            self.skip(skip.to_owned());
+        } else if let Some((name, reason)) = own_skip(line) {
+            self.skip(format!("{name}: {reason}"));
             // A name has no spaces; a part of a test that ran otherwise has.
-            let name = skip.split_once(": ").map_or(skip, |(name, _)| name);
             self.own_skips += u64::from(!name.contains(' '));
+        } else if looks_like_a_skip(line) {
+            self.fail(format!(
+                "a skip that is not told as `SKIPPED name: reason` looks passed: {line}"
+            ));
         } else if let Some((name, reason)) = ignored(line) {
             self.skips.push(format!("{name}: {reason}"));
         } else if let Some(name) = line
@@ -184,6 +188,21 @@ fn count(counts: &str, word: &str) -> u64 {
         .unwrap_or(0)
 }
 
+/// Name and reason of `SKIPPED name: reason`.
+fn own_skip(line: &str) -> Option<(&str, &str)> {
+    let (name, reason) = line.strip_prefix("SKIPPED ")?.split_once(": ")?;
+    (!name.trim().is_empty() && !reason.trim().is_empty()).then_some((name, reason))
+}
+
+/// Whether a line begins with that word, in any case, or has it in capitals, as behind libtest's `test name ... `.
+fn looks_like_a_skip(line: &str) -> bool {
+    let word = line.trim_start().get(..7).unwrap_or_default();
+    line.contains("SKIPPED")
+        || ["skipped", "skipping"]
+            .iter()
+            .any(|skip| word.eq_ignore_ascii_case(&skip[..7]))
+}
+
 fn ignored(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
     Some((
@@ -223,6 +242,30 @@ mod tests {
         assert_eq!((before.passed(), before.skipped), (2, 1));
         let part = of("SKIPPED the half with swap: none\ntest result: ok. 3 passed; 0 failed; 0 ignored\n");
         assert_eq!((part.passed(), part.skipped), (3, 1));
+    }
+
+    #[test]
+    fn a_skip_of_another_form_is_a_failure() {
+        for line in [
+            "skipped: needs root",
+            "SKIPPED: no hierarchy of version 1",
+            "SKIPPED cpu",
+            "SKIPPED cpu: ",
+            "  Skipping this one",
+            "test a::b ... SKIPPED b: needs root",
+        ] {
+            let tally = of(&format!(
+                "{line}\ntest result: ok. 3 passed; 0 failed; 0 ignored\n"
+            ));
+            assert_eq!((tally.failed, tally.skipped), (1, 0), "{line}");
+            assert!(
+                tally.failures[0].contains(line.trim_end()),
+                "{:?}",
+                tally.failures
+            );
+        }
+        let tally = of("it skipped nothing\ntest skipped_ones ... ok\n  4 skipped: needs root\n");
+        assert_eq!((tally.failed, tally.skipped), (0, 0));
     }
 
     #[test]

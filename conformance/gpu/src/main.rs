@@ -3,7 +3,8 @@
 //! The driver is a fixture: stub libraries, nodes with the real numbers, procfs and sysfs as folders. Without a driver
 //! behind a node, opening it gives ENXIO where the device cgroup allows it and EPERM where it does not, which is what the
 //! checks look for. Each check prints one line of JSON with id, verdict (passed, failed, skipped) and evidence; what is
-//! skipped is not passed. Checks that another test makes are skipped and name its command. The runtime is a black box with
+//! skipped is not passed. The exit code is 1 where a check failed, or the fixtures could not be made, and 2 for a runtime
+//! that is not there or a filter that chooses nothing. Checks that another test makes are skipped and name its command. The runtime is a black box with
 //! runc's command line and this project's options for devices.
 //!
 //! Lives here: the order of a run. `world` makes what checks stand on, `checks` judges.
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use checks::{CHECKS, Judge, Verdict};
-use world::{Others, World};
+use world::{Others, Unbuilt, World};
 
 /// Checks containers with devices of vendors, without having such devices.
 #[derive(Debug, Parser)]
@@ -74,9 +75,17 @@ fn run(args: &Args) -> Result<bool, String> {
         toolkit: args.toolkit.clone(),
         races: args.races,
     };
-    let world = World::build(&args.runtime, others);
+    let runtime = args
+        .runtime
+        .canonicalize()
+        .map_err(|error| format!("--runtime {}: {error}", args.runtime.display()))?;
+    let chosen: Vec<_> = CHECKS.iter().filter(|(id, ..)| id.contains(wanted)).collect();
+    if chosen.is_empty() {
+        return Err(format!("--filter {wanted:?}: no check has such an id"));
+    }
+    let world = World::build(runtime, others);
     let mut good = true;
-    for (id, what, judge) in CHECKS.iter().filter(|(id, ..)| id.contains(wanted)) {
+    for (id, what, judge) in chosen {
         let verdict = match (judge, &world) {
             // For whoever counts: `elsewhere` is no skip of a check that nobody makes.
             (Judge::Elsewhere(command), _) => {
@@ -87,7 +96,9 @@ fn run(args: &Args) -> Result<bool, String> {
                 continue;
             }
             (Judge::Here(check), Ok(world)) => check(world),
-            (Judge::Here(_), Err(why)) => Verdict::Skipped(why.clone()),
+            (Judge::Here(_), Err(Unbuilt::NotHere(why))) => Verdict::Skipped(why.clone()),
+            // Nobody has looked at the runtime, and that must not look well.
+            (Judge::Here(_), Err(Unbuilt::Broken(why))) => Verdict::Failed(why.clone()),
         };
         good &= !matches!(verdict, Verdict::Failed(_));
         let (word, evidence) = match verdict {

@@ -60,20 +60,39 @@ pub(crate) struct Ended {
     pub(crate) took: Duration,
 }
 
+/// Why there is nothing to stand on.
+#[derive(Debug)]
+pub(crate) enum Unbuilt {
+    /// It cannot be made on this host, by this user.
+    NotHere(String),
+    /// It could not be made where it can.
+    Broken(String),
+}
+
+fn fixtures(dir: &Path) -> std::io::Result<Driver> {
+    fs::create_dir(dir.join("state"))?;
+    let driver = Driver::build(dir.join("fixture"), Shape::Debian, GPUS)?;
+    rootfs::build(&dir.join("rootfs/debian"), Variant::Debian)?;
+    Ok(driver)
+}
+
 impl World {
-    /// Makes the driver and a root file system; the error is the reason why nothing can be checked here.
-    pub(crate) fn build(runtime: &Path, others: Others) -> Result<Self, String> {
+    /// Makes the driver and a root file system.
+    pub(crate) fn build(runtime: PathBuf, others: Others) -> Result<Self, Unbuilt> {
         if !rustix::process::geteuid().is_root() {
-            return Err("needs root, for device nodes and cgroups".to_owned());
+            let why = "needs root, for device nodes and cgroups".to_owned();
+            return Err(Unbuilt::NotHere(why));
         }
-        let runtime = runtime
-            .canonicalize()
-            .map_err(|error| format!("{}: {error}", runtime.display()))?;
         let dir = PathBuf::from(format!("/tmp/gpu-conformance-{}", std::process::id()));
-        let world = |error: std::io::Error| format!("cannot make the fixtures: {error}");
-        fs::create_dir_all(dir.join("state")).map_err(world)?;
-        let driver = Driver::build(dir.join("fixture"), Shape::Debian, GPUS).map_err(world)?;
-        rootfs::build(&dir.join("rootfs/debian"), Variant::Debian).map_err(world)?;
+        let broken = |error: std::io::Error| Unbuilt::Broken(format!("cannot make the fixtures: {error}"));
+        // Not one that somebody else has made there.
+        fs::create_dir(&dir).map_err(broken)?;
+        let built = fixtures(&dir).map_err(|error| {
+            // Device nodes are among what is half made.
+            let _ = fs::remove_dir_all(&dir);
+            broken(error)
+        });
+        let driver = built?;
         Ok(Self {
             runtime,
             others,

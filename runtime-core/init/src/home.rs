@@ -4,15 +4,13 @@
 use runtime_core_program::step::NO_HOME;
 
 use crate::failure::Outcome;
+use crate::passwd::Search;
 use crate::sys::files::{self, Kind, open, resolve};
 use crate::sys::{Fd, Handle};
 use crate::text::{Path, Text};
 
 /// Bytes of /etc/passwd that are read.
 const MAX_FILE: usize = 1 << 20;
-/// The fields of a line (passwd(5)).
-const UID: usize = 2;
-const HOME: usize = 5;
 /// Where users without a home are at home.
 const DEFAULT: &[u8] = b"/";
 
@@ -58,54 +56,24 @@ fn open_regular() -> Outcome<Option<Fd>> {
     Ok(regular.then_some(file))
 }
 
-/// Looks for the first line of the user. Lines that are too long for a path's buffer are passed over.
+/// Looks for the first line of the user.
 fn search(file: Handle, uid: u32, home: &mut Path) -> Outcome {
     let mut buffer = [0; 1024];
-    let mut line = Path::new();
-    let mut too_long = false;
+    let mut search = Search::new(uid);
     let mut left = MAX_FILE;
     while left > 0 {
         let length = files::read(file, &mut buffer).unwrap_or(0);
-        for &byte in buffer.get(..length).unwrap_or_default() {
-            if byte != b'\n' {
-                too_long |= line.push(&[byte]).is_err();
-                continue;
-            }
-            if !too_long && take(line.bytes(), uid, home)? {
-                return Ok(());
-            }
-            line.truncate(0);
-            too_long = false;
+        let found = match length {
+            0 => search.end(),
+            length => search.take(buffer.get(..length).unwrap_or_default()),
+        };
+        if found {
+            return home.push(search.home());
         }
         if length == 0 {
-            // The last line may lack its end.
-            return if too_long {
-                Ok(())
-            } else {
-                take(line.bytes(), uid, home).map(drop)
-            };
+            break;
         }
         left = left.saturating_sub(length);
     }
     Ok(())
-}
-
-/// Takes the home out of a line, where it is the user's.
-fn take(line: &[u8], uid: u32, home: &mut Path) -> Outcome<bool> {
-    let mut fields = line.split(|&byte| byte == b':');
-    if fields.nth(UID).and_then(number) != Some(uid) {
-        return Ok(false);
-    }
-    home.push(fields.nth(HOME - UID - 1).unwrap_or_default())?;
-    Ok(true)
-}
-
-fn number(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u32, |number, &byte| {
-        let digit = byte.checked_sub(b'0').filter(|&digit| digit < 10)?;
-        number.checked_mul(10)?.checked_add(u32::from(digit))
-    })
 }

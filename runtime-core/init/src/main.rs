@@ -29,6 +29,7 @@ mod memory;
 mod mounts;
 mod namespaces;
 mod nodes;
+mod passwd;
 mod paths;
 mod report;
 mod root;

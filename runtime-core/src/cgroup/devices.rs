@@ -287,12 +287,14 @@ fn check(rule: &LinuxDeviceCgroup, origin: &str) -> Result<DeviceRule> {
 fn number(number: Option<i64>, origin: &str) -> Result<Option<u32>> {
     match number {
         None | Some(-1) => Ok(None),
-        Some(number) => u32::try_from(number).map(Some).map_err(|_| {
-            Error::spec(
+        // Cgroup v1 takes all ones for every number (device_cgroup.c), where the program of v2 would look for that one.
+        Some(number) => match u32::try_from(number) {
+            Ok(number) if number != u32::MAX => Ok(Some(number)),
+            _ => Err(Error::spec(
                 origin,
-                format!("{number}: 0 to 4294967295 is allowed, and -1 for all"),
-            )
-        }),
+                format!("{number}: 0 to 4294967294 is allowed, and -1 for all"),
+            )),
+        },
     }
 }
 

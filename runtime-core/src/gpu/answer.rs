@@ -1,18 +1,19 @@
 //! What the drivers on the host answer, where no CDI file offers the kind that is asked for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use oci_spec::runtime::Spec;
 
 use super::apply;
 use super::cdi::spec::{CdiSpec, ContainerEdits};
-use super::cdi::{QualifiedName, Registry, Source};
+use super::cdi::{FileFault, QualifiedName, Registry, Source};
 use super::driver::{
-    Capabilities, Driver, DrmVendor, Requirements, Versions, discover, discover_drm, drm_spec,
+    Capabilities, Driver, DrmVendor, FileIdentity, Requirements, Versions, discover, discover_drm, drm_spec,
 };
 use super::hooks::NativeHook;
 use super::request::{DeviceRequest, NVIDIA_GPU, Wish, variable};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The answer of one driver.
 #[derive(Debug, Default)]
@@ -22,12 +23,17 @@ pub(super) struct Answer {
     pub(super) native: Vec<NativeHook>,
     /// The driver's parameters as the procfs that was asked has them.
     pub(super) params: Option<String>,
+    /// What must be found at a mount's source when it is mounted, by that source.
+    pub(super) identities: BTreeMap<String, FileIdentity>,
+    /// What was asked for and is left out.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Asks the driver of each kind. Nothing is looked at where nothing is asked for.
 ///
 /// # Errors
-/// InvalidArgument, where a kind has no driver here, or the driver has no such device; Unsupported, where the driver is
+/// InvalidArgument, where a kind has no driver here, the driver has no such device, or a CDI file that may offer the kind
+/// cannot be used; Unsupported, where the driver is
 /// not what the image asks for, or not whole.
 pub(super) fn by_driver(
     wishes: &[Wish],
@@ -46,6 +52,9 @@ pub(super) fn by_driver(
             Some(wish) => error.with_field(&wish.field),
             None => error,
         };
+        if let Some(fault) = registry.fault_of(kind).filter(|_| has_driver(kind)) {
+            return Err(by_field(withheld(&own, fault)));
+        }
         let answer = match DrmVendor::ALL.into_iter().find(|vendor| vendor.kind() == kind) {
             Some(vendor) => by_kernel(&own, vendor, request),
             None if kind == NVIDIA_GPU => by_nvidia(&own, spec, bundle, request),
@@ -67,18 +76,35 @@ pub(super) fn by_driver(
     Ok(answers)
 }
 
-fn nobody(wishes: &[&Wish], registry: &Registry) -> Error {
+/// A file says which devices containers may have. The driver would offer all that there are, so it is no answer where
+/// a file was meant to be one.
+fn withheld(wishes: &[&Wish], fault: &FileFault) -> Error {
+    let message = format!(
+        "{}: the driver on this host is not asked, because a CDI file that may offer them cannot be used: {fault}",
+        names(wishes).join(", ")
+    );
+    Error::new(ErrorKind::InvalidArgument, message).with_hint("repair the file, or take it away")
+}
+
+fn has_driver(kind: &str) -> bool {
+    kind == NVIDIA_GPU || DrmVendor::ALL.iter().any(|vendor| vendor.kind() == kind)
+}
+
+fn names(wishes: &[&Wish]) -> Vec<String> {
     let name = |wish: &&Wish| {
         wish.device
             .as_ref()
             .map_or_else(|| format!("{NVIDIA_GPU} (none)"), ToString::to_string)
     };
-    let names: Vec<String> = wishes.iter().map(name).collect();
+    wishes.iter().map(name).collect()
+}
+
+fn nobody(wishes: &[&Wish], registry: &Registry) -> Error {
+    let names = names(wishes);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let error = registry.unresolvable(&names);
     let kind = wishes.first().map_or(NVIDIA_GPU, |wish| wish.kind());
-    let has_drivers = kind == NVIDIA_GPU || DrmVendor::ALL.iter().any(|vendor| vendor.kind() == kind);
-    if has_drivers {
+    if has_driver(kind) {
         error.context(format!("no driver on this host answers for {kind}"))
     } else {
         error
@@ -118,6 +144,8 @@ fn by_nvidia(
         edits: vec![(source, answer.edits)],
         native: answer.native,
         params: driver.params,
+        identities: answer.identities,
+        warnings: answer.warnings,
     }))
 }
 
@@ -159,6 +187,6 @@ fn edits_of<'a>(spec: &'a CdiSpec, name: &str) -> Result<&'a ContainerEdits> {
             spec.kind,
             names.join(", ")
         );
-        Error::new(crate::error::ErrorKind::InvalidArgument, message)
+        Error::new(ErrorKind::InvalidArgument, message)
     })
 }

@@ -13,6 +13,7 @@ use oci_spec::runtime::{
 
 use super::cdi::Resolved;
 use super::cdi::spec::{CdiHook, ContainerEdits, DeviceNode, IntelRdt};
+use super::driver::FileIdentity;
 use super::mounts::mounts;
 use super::node::complete;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +29,8 @@ pub struct Placed {
     pub origins: BTreeMap<String, String>,
     /// Nodes that lie elsewhere on the host: path in the container, path on the host.
     pub node_sources: BTreeMap<String, String>,
+    /// What must be found at a mount's source when it is mounted, by that source.
+    pub identities: BTreeMap<String, FileIdentity>,
 }
 
 impl Placed {

@@ -44,8 +44,8 @@ pub struct GpuConfig {
     pub native_hooks: NativeHooks,
     /// Where the driver's files are: a whole root, or a directory with just `lib64` and `bin`. None: the usual places.
     pub driver_root: Option<PathBuf>,
-    /// The directory that has the host's `dev`.
-    pub dev_root: PathBuf,
+    /// The directory that has the host's `dev`. None: the driver's root, where `dev/nvidiactl` is there; else `/`.
+    pub dev_root: Option<PathBuf>,
     /// The host's procfs.
     pub proc_root: PathBuf,
     /// The host's sysfs.
@@ -114,7 +114,6 @@ impl GpuConfig {
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let config: Self = basic_toml::from_str(text).map_err(|error| error.to_string())?;
         let places = [
-            ("dev-root", &config.dev_root),
             ("proc-root", &config.proc_root),
             ("sysfs-root", &config.sysfs_root),
         ];
@@ -123,6 +122,7 @@ impl GpuConfig {
             .iter()
             .map(|dir| ("cdi-spec-dirs", dir))
             .chain(config.driver_root.iter().map(|root| ("driver-root", root)))
+            .chain(config.dev_root.iter().map(|root| ("dev-root", root)))
             .chain(places);
         match paths.find(|(_, path)| !path.is_absolute()) {
             Some((key, path)) => Err(format!("{key}: found {path:?}, allowed is an absolute path")),
@@ -160,6 +160,7 @@ mod tests {
                 "cdi-spec-dirs: found \"a\", allowed is an absolute path",
             ),
             ("driver-root = \"a\"", "driver-root"),
+            ("dev-root = \"a\"", "dev-root"),
             ("accept-env", "line 1"),
         ] {
             let why = GpuConfig::parse(text).unwrap_err();

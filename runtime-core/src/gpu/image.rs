@@ -108,6 +108,11 @@ impl Image {
         target.into_string().ok()
     }
 
+    /// What is at a path itself, a link included.
+    pub(crate) fn status(&self, path: &str) -> Option<rustix::fs::Stat> {
+        rustix::fs::fstat(self.place(path, false)?).ok()
+    }
+
     /// The permission bits of what a path leads to.
     pub(crate) fn mode(&self, path: &str) -> Option<u32> {
         let status = rustix::fs::fstat(self.place(path, true)?).ok()?;

@@ -1,5 +1,6 @@
 //! The road from a request to a changed configuration: who is heard, who answers, what is changed, what is kept of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
@@ -66,10 +67,14 @@ pub fn inject(
         .cloned()
         .partition(|wish| registry.has_kind(wish.kind()));
     resolved.edits.extend(by_files(&filed, &registry)?);
+    let mut identities = BTreeMap::new();
     for answer in answer::by_driver(&others, &loaded.spec, bundle, request, &registry)? {
         resolved.edits.extend(answer.edits);
         injected.native.extend(answer.native);
         injected.params = injected.params.or(answer.params);
+        identities.extend(answer.identities);
+        let warning = |message| Warning::new("(driver)", message);
+        injected.warnings.extend(answer.warnings.into_iter().map(warning));
     }
     if resolved.edits.is_empty() {
         return Ok(injected);
@@ -79,8 +84,9 @@ pub fn inject(
         map_ids: facts.privileged() && !facts.in_user_namespace,
     };
     injected.placed = apply::apply(&mut spec, &resolved, manner, &NodeFacts::look)?;
+    injected.placed.identities = identities;
     injected.devices = devices(&wishes, &registry);
-    injected.warnings = warnings(&mut spec, &registry, facts);
+    injected.warnings.extend(warnings(&mut spec, &registry, facts));
     if resolved.edits.iter().any(|(source, _)| of_nvidia(source)) {
         // A runtime of NVIDIA's inside would ask for all again.
         set_void(&mut spec);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::cdi::spec::{CdiSpec, ContainerEdits};
-use super::cdi::{FileFault, Registry};
+use super::cdi::{FileFault, Registry, check};
 use super::driver::{Capabilities, DrmVendor, Roots, discover, discover_drm, drm_spec};
 use super::request::{DeviceRequest, NVIDIA_GPU};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,8 +36,8 @@ pub struct Offers {
     pub directories: Vec<PathBuf>,
 }
 
-/// Looks at the CDI files and the drivers of this host. A driver is asked for a kind that no file offers, as when a
-/// container is made.
+/// Looks at the CDI files and the drivers of this host. A driver is asked for a kind that no file offers, nor may have
+/// offered if it could be read, as when a container is made.
 pub fn offers(request: &DeviceRequest) -> Offers {
     let registry = Registry::load(request.dirs());
     let mut found = Offers {
@@ -55,8 +55,16 @@ pub fn offers(request: &DeviceRequest) -> Offers {
     }
     let roots = request.config.roots();
     for kind in kinds().filter(|kind| !registry.has_kind(kind)) {
+        let before = found.devices.len();
         if let Err(error) = found.ask_driver(kind, &roots) {
             found.problems.push(error.to_string());
+        }
+        if let Some(fault) = registry.fault_of(kind).filter(|_| found.devices.len() > before) {
+            found.devices.truncate(before);
+            let path = fault.path.display();
+            let message =
+                format!("{kind}: the driver is not asked, because {path} may offer it and cannot be used");
+            found.problems.push(message);
         }
     }
     found.devices.sort_by(|one, other| one.name.cmp(&other.name));
@@ -80,6 +88,8 @@ impl Offers {
                 return Ok(());
             };
             self.driver = Some((driver.root.clone(), driver.version.clone()));
+            self.problems
+                .extend(driver.unsafe_sockets.iter().map(ToString::to_string));
             for name in driver.names() {
                 let brought = nodes(&driver.edits(&[&name], Capabilities::ALL)?.edits);
                 let own = brought
@@ -116,7 +126,7 @@ fn of_kernel(kind: &str, roots: &Roots) -> Result<Option<CdiSpec>> {
 /// A CDI file for engines that do not ask the driver themselves; `hook` is the path of nvidia-cdi-hook there.
 ///
 /// # Errors
-/// InvalidArgument, where nothing is known about the kind; Unsupported, where this host has none of it.
+/// InvalidArgument, where nothing is known about the kind, or the hook's path is none; Unsupported, where this host has none of it.
 pub fn generate(kind: &str, roots: &Roots, hook: &str) -> Result<CdiSpec> {
     if !kinds().any(|known| known == kind) {
         let known: Vec<&str> = kinds().collect();
@@ -135,5 +145,7 @@ pub fn generate(kind: &str, roots: &Roots, hook: &str) -> Result<CdiSpec> {
     if kind == NVIDIA_GPU {
         return discover(roots)?.ok_or_else(none)?.spec(hook);
     }
-    of_kernel(kind, roots)?.ok_or_else(none)
+    let spec = of_kernel(kind, roots)?.ok_or_else(none)?;
+    check(&spec)?;
+    Ok(spec)
 }

@@ -9,6 +9,7 @@ use rustix::mount::OpenTreeFlags;
 
 use super::{Launched, Link, maps, spawn_init};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::driver::FileIdentity;
 use crate::lower::{Descriptors, lower};
 use crate::plan::{Action, LentIdMap, Line, Step};
 use crate::sys;
@@ -51,6 +52,20 @@ fn not_mapped(source: &str, error: std::io::Error) -> Error {
     }
 }
 
+/// Refuses to lend what was put in the place of what was looked at.
+pub(super) fn check(tree: &OwnedFd, source: &str, expected: FileIdentity) -> Result<()> {
+    let found = rustix::fs::fstat(tree).map_err(|errno| Error::os(format!("fstat({source:?})"), errno))?;
+    let found = FileIdentity {
+        device: found.st_dev,
+        inode: found.st_ino,
+    };
+    if found == expected {
+        return Ok(());
+    }
+    let message = format!("{source:?} is not what it was when it was looked at: somebody has exchanged it");
+    Err(Error::new(ErrorKind::InvalidArgument, message))
+}
+
 fn namespace_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
@@ -82,4 +97,26 @@ pub(crate) fn mapped_userns(idmap: &LentIdMap) -> Result<OwnedFd> {
     drop(link);
     sys::wait::reap(&child.pidfd);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags};
+
+    #[test]
+    fn what_was_exchanged_is_not_lent() {
+        let open = |path: &str| rustix::fs::open(path, OFlags::PATH, Mode::empty()).unwrap();
+        let about = rustix::fs::stat("/proc").unwrap();
+        let identity = FileIdentity {
+            device: about.st_dev,
+            inode: about.st_ino,
+        };
+        assert!(check(&open("/proc"), "/proc", identity).is_ok());
+        let error = check(&open("/"), "/proc", identity).unwrap_err().to_string();
+        assert!(
+            error.contains("\"/proc\"") && error.contains("exchanged"),
+            "{error}"
+        );
+    }
 }

@@ -235,9 +235,13 @@ impl<'a> Launch<'a> {
                 recursive,
                 nofollow,
                 idmap,
+                identity,
             } => {
                 let init = self.init.as_ref().ok_or_else(no_init)?;
                 let tree = lend::open(init, source, *recursive, *nofollow, idmap.as_ref())?;
+                if let Some(identity) = identity {
+                    lend::check(&tree, source, *identity)?;
+                }
                 init.link.go(Some(tree.as_fd()))
             }
             ParentStep::Look { work } => {

@@ -209,10 +209,20 @@ fn parent(f: &mut fmt::Formatter<'_>, step: &ParentStep) -> fmt::Result {
             gids.len()
         ),
         ParentStep::Release => f.write_str("let init go on"),
-        ParentStep::Lend { source, idmap, .. } => {
+        ParentStep::Lend {
+            source,
+            idmap,
+            identity,
+            ..
+        } => {
             write!(
                 f,
-                "lend {source}{} to init",
+                "lend {source}{}{} to init",
+                if identity.is_some() {
+                    ", as it was found,"
+                } else {
+                    ""
+                },
                 if idmap.is_some() { ", ids mapped," } else { "" }
             )
         }

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::hooks::PlannedHook;
 use super::namespaces::IdMap;
 use crate::cgroup::Write;
+use crate::gpu::driver::FileIdentity;
 use crate::gpu::hooks::ImageWork;
 use crate::seccomp::Agent;
 use crate::state::Status;
@@ -189,6 +190,9 @@ pub enum ParentStep {
         nofollow: bool,
         /// Whose ids the mount shows.
         idmap: Option<LentIdMap>,
+        /// What the source must be still.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        identity: Option<FileIdentity>,
     },
     /// Look into the container's root, which init lends, and tell init what to make there; init goes on.
     Look {

@@ -71,7 +71,7 @@ impl Place {
     pub(crate) fn found(&self) -> driver::Driver {
         let roots = Roots {
             driver_root: Some(self.driver.root()),
-            dev_root: self.driver.dev_root(),
+            dev_root: Some(self.driver.dev_root()),
             proc_root: self.driver.proc_root(),
             sysfs_root: self.driver.sysfs_root(),
         };

@@ -204,7 +204,7 @@ fn a_hostile_passwd_does_not_block() {
         }
         let begun = std::time::Instant::now();
         assert_eq!(home_in(&root, 7), "/\n", "{kind}");
-        assert!(begun.elapsed().as_secs() < 5, "{kind}");
+        assert!(begun.elapsed().as_secs() < 60, "{kind}");
     }
 }
 

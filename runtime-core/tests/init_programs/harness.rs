@@ -45,14 +45,10 @@ pub(crate) fn texts(list: &[&str]) -> Vec<Text> {
 }
 
 /// Whether the tests can run at all; says so where not.
-#[allow(
-    clippy::print_stderr,
-    reason = "a skipped test must not look like a passed one"
-)]
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: needs root");
+        fixtures::skip::test("needs root");
     }
     root
 }

@@ -1,6 +1,8 @@
 //! Images that point at the host, and images whose names are exchanged while containers are made of them: nothing outside
 //! of them changes, and no call waits for ever (`World::call` has a limit).
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ const FRESH: u32 = 25;
 pub(super) fn images(world: &World) -> Verdict {
     let judged = || {
         let told = still(world)?;
+        let told = format!("{told}; {}", sockets(world)?);
         Ok(format!("{told}; {}", races(world)?))
     };
     judged().into()
@@ -120,6 +123,52 @@ fn still(world: &World) -> Result<String, String> {
     ))
 }
 
+/// What users of the host put where NVIDIA's MPS has its directory, and what its daemon makes there.
+fn sockets(world: &World) -> Result<String, String> {
+    let tmp = world.driver.root().join("tmp");
+    let mps = tmp.join("nvidia-mps");
+    let made = |result: std::io::Result<()>| result.map_err(|error| format!("{}: {error}", mps.display()));
+    let bait = world.dir.join("bait/mps");
+    made(fs::create_dir_all(&bait))?;
+    made(fs::create_dir_all(&tmp))?;
+    made(fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)))?;
+    let look = || {
+        let script = "echo got > /tmp/nvidia-mps/marker && echo written";
+        run(world, &mut world.bundle(script)?, &[])
+    };
+    let judged = || {
+        made(symlink(&bait, &mps))?;
+        let led = look()?;
+        let names = fs::read_dir(&bait).map_err(|error| error.to_string())?;
+        if led.out.contains("written") || names.count() > 0 {
+            return Err("a link at /tmp/nvidia-mps is a directory of the host in the container".to_owned());
+        }
+        if !led.err.contains("nvidia-mps is left out") {
+            return Err(format!(
+                "nothing is said of a link at /tmp/nvidia-mps: {:?}",
+                led.err
+            ));
+        }
+        made(fs::remove_file(&mps))?;
+        made(fs::create_dir(&mps))?;
+        made(chown(&mps, Some(1000), None))?;
+        let others = look()?;
+        if others.out.contains("written") {
+            return Err("a user's directory is mounted at /tmp/nvidia-mps".to_owned());
+        }
+        // As the daemon makes it.
+        made(chown(&mps, Some(0), None))?;
+        made(fs::set_permissions(&mps, fs::Permissions::from_mode(0o777)))?;
+        let own = look()?;
+        same(&format!("MPS of root, {}", own.err), &own.out, "written")?;
+        Ok("MPS's directory is root's own or left out".to_owned())
+    };
+    let judged = judged();
+    // Other checks look at the same driver.
+    made(fs::remove_dir_all(&tmp))?;
+    judged
+}
+
 /// The same while somebody exchanges names.
 fn races(world: &World) -> Result<String, String> {
     let (mut worked, mut refused, mut times) = (0_u32, 0_u32, 0);
@@ -141,7 +190,7 @@ fn races(world: &World) -> Result<String, String> {
         times += somebody.stop();
         outside.unchanged(&what)?;
         // Thousands of copies of an image are much.
-        std::fs::remove_dir_all(&bundle.dir).map_err(|error| error.to_string())?;
+        fs::remove_dir_all(&bundle.dir).map_err(|error| error.to_string())?;
     }
     if worked == 0 || times == 0 {
         return Err(format!(

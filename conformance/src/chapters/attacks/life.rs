@@ -182,6 +182,10 @@ fn reused(case: &Case<'_>) -> Check {
         .finish()?;
     match finished.code() {
         0 => Ok(()),
+        40 => Err(Failure::Failed(format!(
+            "no container was made in a pid namespace of the test's own: {}",
+            finished.stderr.trim()
+        ))),
         44 => Err(Failure::Failed(
             "FELL: a bystander with the container's old process id was killed".into(),
         )),

@@ -4,7 +4,7 @@ use super::{LIMIT, attack, started};
 use crate::case::{Case, text};
 use crate::command::Finished;
 use crate::host::CGROUP_ROOT;
-use crate::suite::{Check, Need, Test, ensure, ensure_eq, test, why};
+use crate::suite::{Check, Failure, Need, Test, ensure, ensure_eq, test, why};
 use fixtures::{Bundle, Report, config};
 use serde_json::{Value, json};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -62,24 +62,25 @@ pub(in super::super) const TESTS: &[Test] = &[
             "root:x:0:0::/:/bin/sh\n12:x:0:0::/:/bin/sh\n",
         )?;
         case.run_detached(&bundle)?;
-        for (user, allowed) in [
-            ("1", &["1"][..]),
-            ("1:1", &["1"]),
-            ("0", &["0"]),
-            ("12", &["12"]),
-            ("-1", &[]),
-            ("4294967294", &["4294967294"]),
-            ("4294967295", &[]),
-            ("4294967296", &[]),
-            ("18446744073709551616", &[]),
-            ("0x0", &[]),
-            ("1x", &[]),
-            (" 0", &[]),
-            ("", &["1000"]),
+        for (user, ran_as) in [
+            ("1", Id::Must("1")),
+            ("1:1", Id::Must("1")),
+            ("0", Id::Must("0")),
+            ("12", Id::Must("12")),
+            ("-1", Id::Never),
+            // Not of every user namespace.
+            ("4294967294", Id::May("4294967294")),
+            ("4294967295", Id::Never),
+            ("4294967296", Id::Never),
+            ("18446744073709551616", Id::Never),
+            ("0x0", Id::Never),
+            ("1x", Id::Never),
+            (" 0", Id::Never),
+            ("", Id::May("1000")),
         ] {
             let args = ["exec", "--user", user, case.id(), "/bin/id", "-u"];
             let finished = case.start_within(case.command(&args), "exec", LIMIT)?.finish()?;
-            exact(user, allowed, finished)?;
+            exact(user, ran_as, finished)?;
         }
         Ok(())
     })
@@ -123,8 +124,14 @@ pub(in super::super) const TESTS: &[Test] = &[
         let report = case.probe(&["--try-write", "/vol/sub", "--try-write", "/vol"], |config| {
             config::add_mount(config, "/vol", "bind", &text(&outer), &["rbind", "rro"]);
         });
-        let Ok(report) = report else {
-            return super::skip("this runtime does not know the option rro");
+        let report = match report {
+            Ok(report) => report,
+            Err(failure) => {
+                return match no_rro(case, &failure)? {
+                    Some(why) => super::skip(why),
+                    None => Err(failure),
+                };
+            }
         };
         for path in ["/vol", "/vol/sub"] {
             ensure!(
@@ -161,6 +168,7 @@ pub(in super::super) const TESTS: &[Test] = &[
     test("t42-setgroups-is-denied-before-the-map", DENY, as_user).needs(&[
         Need::Root("the test becomes a user; see the chapter rootless"),
         Need::Program("/usr/bin/setpriv"),
+        Need::Program("/usr/bin/unshare"),
     ]),
 ];
 
@@ -206,17 +214,42 @@ fn exec_caps(case: &Case<'_>, uid: u32) -> Check {
     Ok(())
 }
 
-/// One of the ids allowed, or a refusal.
-fn exact(user: &str, allowed: &[&str], finished: Finished) -> Check {
+/// As whom a program may run.
+#[derive(Debug, Clone, Copy)]
+enum Id {
+    /// As this one; a refusal is a failure, too: it would hide what the others are looked at for.
+    Must(&'static str),
+    /// As this one, or not at all.
+    May(&'static str),
+    /// Not at all.
+    Never,
+}
+
+fn exact(user: &str, ran_as: Id, finished: Finished) -> Check {
+    let said = finished.stderr.trim().to_owned();
     let Some(finished) = started(finished)? else {
+        ensure!(
+            !matches!(ran_as, Id::Must(_)),
+            "exec --user {user:?} is refused: {said}"
+        );
         return Ok(());
     };
     let got = finished.stdout.trim();
-    ensure!(
-        allowed.contains(&got),
-        "FELL: exec --user {user:?} ran as uid {got}"
-    );
+    let fits = matches!(ran_as, Id::Must(id) | Id::May(id) if id == got);
+    ensure!(fits, "FELL: exec --user {user:?} ran as uid {got}");
     Ok(())
+}
+
+/// Why a runtime that cannot make a mount with `rro` is not judged by it; None where it says that it knows the option.
+fn no_rro(case: &Case<'_>, failure: &Failure) -> Check<Option<&'static str>> {
+    let finished = case.run(&["features"])?;
+    let features: Value = serde_json::from_str(&finished.stdout).unwrap_or_default();
+    if let Some(options) = features["mountOptions"].as_array() {
+        let known = options.iter().any(|option| option == "rro");
+        return Ok((!known).then_some("this runtime's features do not name the option rro"));
+    }
+    let named = matches!(failure, Failure::Failed(why) if why.contains("rro"));
+    Ok(named.then_some("this runtime does not know the option rro"))
 }
 
 /// Without a cgroup namespace a container sees the host's cgroups, and to the root of a user's container those that were
@@ -300,11 +333,38 @@ fn as_user(case: &Case<'_>) -> Check {
         .args(["run", "--bundle", &text(bundle.dir()), case.id()])
         .current_dir(&place)
         .stdin(Stdio::null());
-    let finished = case.start_within(command, "run as a user", LIMIT)?.finish()?;
-    if finished.code() != 0 {
-        let said = finished.stderr.trim().to_owned();
-        return super::skip(&format!("no container for a user here: {said}"));
+    // What the runtime needs of the host, without the runtime.
+    let control = Command::new("/usr/bin/setpriv")
+        .args([
+            "--reuid",
+            &id,
+            "--regid",
+            &id,
+            "--groups",
+            "4",
+            "--inh-caps=-all",
+            "--",
+        ])
+        .args([
+            "/usr/bin/unshare",
+            "--user",
+            "--mount",
+            "--pid",
+            "--fork",
+            "/bin/true",
+        ])
+        .stdin(Stdio::null())
+        .output()?;
+    if !control.status.success() {
+        let said = String::from_utf8_lossy(&control.stderr).trim().to_owned();
+        return super::skip(&format!("this host lets no user make namespaces: {said}"));
     }
+    let finished = case.start_within(command, "run as a user", LIMIT)?.finish()?;
+    ensure!(
+        finished.code() == 0,
+        "no container for a user, although the host allows one: {}",
+        finished.stderr.trim()
+    );
     ensure!(
         finished.stdout.starts_with("deny"),
         "FELL: setgroups and groups are {:?}",

@@ -408,12 +408,17 @@ fn rules_that_nobody_can_have() {
         (
             json!({"allow": true, "access": "r", "type": "c", "major": -2}),
             "major",
-            "0 to 4294967295",
+            "0 to 4294967294",
         ),
         (
             json!({"allow": true, "access": "r", "type": "c", "minor": 1_i64 << 32}),
             "minor",
-            "0 to 4294967295",
+            "0 to 4294967294",
+        ),
+        (
+            json!({"allow": true, "access": "r", "type": "c", "major": u32::MAX}),
+            "major",
+            "0 to 4294967294",
         ),
     ] {
         let error = rules(json!([{"allow": false, "access": "rwm"}, rule])).unwrap_err();

@@ -15,3 +15,4 @@ mod yaml;
 pub use name::QualifiedName;
 pub use parse::{MAX_FILE_BYTES, parse};
 pub use registry::{CdiFile, DEFAULT_DIRS, FileFault, MAX_FILES, Registry, Resolved, Source};
+pub(crate) use validate::check;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::name::{check_class, check_vendor};
 use super::spec::CdiSpec;
 use super::{shape, validate, yaml};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +33,17 @@ pub(super) fn parse_text(bytes: &[u8]) -> std::result::Result<CdiSpec, String> {
     let spec = typed(&document)?;
     validate::validate(&spec)?;
     Ok(spec)
+}
+
+/// The kind that a file names which cannot be used; None where that much cannot be read either.
+pub(super) fn kind_of(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let document = yaml::parse(text).ok()??;
+    let mut kinds = document.as_object()?.iter();
+    let (_, kind) = kinds.find(|(key, _)| key.eq_ignore_ascii_case("kind"))?;
+    let kind = kind.as_str()?;
+    let (vendor, class) = kind.split_once('/')?;
+    (check_vendor(vendor).is_ok() && check_class(class).is_ok()).then(|| kind.to_owned())
 }
 
 fn typed(document: &Value) -> std::result::Result<CdiSpec, String> {

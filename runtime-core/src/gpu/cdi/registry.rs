@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
 use super::name::QualifiedName;
-use super::parse::{MAX_FILE_BYTES, parse_text};
+use super::parse::{MAX_FILE_BYTES, kind_of, parse_text};
 use super::spec::{CdiSpec, ContainerEdits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::trust;
@@ -43,6 +43,9 @@ pub struct FileFault {
     pub path: PathBuf,
     /// Why.
     pub message: String,
+    /// The kind of its devices, as far as it can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 impl fmt::Display for FileFault {
@@ -94,29 +97,34 @@ impl Registry {
                         count += 1;
                         if count > MAX_FILES {
                             let message = format!("not read: there are more than {MAX_FILES} files");
-                            registry.fault(&path, message);
+                            registry.fault(&path, message, None);
                             return registry.without(&conflicts);
                         }
                         registry.add(path, priority, &mut conflicts);
                     }
                 }
-                Err(message) => registry.fault(dir, message),
+                Err(message) => registry.fault(dir, message, None),
             }
         }
         registry.without(&conflicts)
     }
 
-    fn fault(&mut self, path: &Path, message: String) {
+    fn fault(&mut self, path: &Path, message: String, kind: Option<String>) {
         self.faults.push(FileFault {
             path: path.to_path_buf(),
             message,
+            kind,
         });
     }
 
     fn add(&mut self, path: PathBuf, priority: usize, conflicts: &mut BTreeSet<String>) {
-        let spec = match read(&path).and_then(|bytes| parse_text(&bytes)) {
+        let bytes = match read(&path) {
+            Ok(bytes) => bytes,
+            Err(message) => return self.fault(&path, message, None),
+        };
+        let spec = match parse_text(&bytes) {
             Ok(spec) => spec,
-            Err(message) => return self.fault(&path, message),
+            Err(message) => return self.fault(&path, message, kind_of(&bytes)),
         };
         for (position, device) in spec.devices.iter().enumerate() {
             let name = format!("{}={}", spec.kind, device.name);
@@ -124,8 +132,8 @@ impl Registry {
             if let Some(other) = other.filter(|other| other.priority == priority) {
                 let message = |with: &Path| format!("the device {name} stands in {} too", with.display());
                 let other = other.path.clone();
-                self.fault(&path, message(&other));
-                self.fault(&other, message(&path));
+                self.fault(&path, message(&other), Some(spec.kind.clone()));
+                self.fault(&other, message(&path), Some(spec.kind.clone()));
                 conflicts.insert(name);
                 continue;
             }
@@ -166,11 +174,17 @@ impl Registry {
         self.devices.contains_key(name.as_str())
     }
 
-    /// Whether a file offers any device of this kind.
+    /// Whether a file is there for this kind, be it that each of its devices stands in another file, too, and so is
+    /// nobody's.
     pub fn has_kind(&self, kind: &str) -> bool {
-        self.devices
-            .values()
-            .any(|(file, _)| self.files[*file].spec.kind == kind)
+        self.files.iter().any(|file| file.spec.kind == kind)
+    }
+
+    /// What could not be used and may have offered devices of this kind, or have held some back: a file that names it, or
+    /// one whose kind cannot be read.
+    pub fn fault_of(&self, kind: &str) -> Option<&FileFault> {
+        let concerns = |fault: &&FileFault| fault.kind.as_deref().is_none_or(|other| other == kind);
+        self.faults.iter().find(concerns)
     }
 
     /// The edits of one device, without those of its file.

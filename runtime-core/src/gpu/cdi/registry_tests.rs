@@ -168,3 +168,38 @@ fn there_is_a_most_of_files() {
     assert_eq!(registry.files().len(), MAX_FILES);
     assert!(registry.faults()[0].message.contains("more than 1000"));
 }
+
+#[test]
+fn a_faulty_file_concerns_its_kind_or_all() {
+    let place = Place::new("concerns");
+    place.file("a/x.yaml", &text("v.com/c", &[("0", "x")]));
+    place.file("a/y.yaml", &text("v.com/c", &[("0", "y")]));
+    let conflict = place.load();
+    assert!(conflict.devices().next().is_none());
+    assert!(
+        conflict.has_kind("v.com/c"),
+        "a conflict offers nothing, and is an answer"
+    );
+    assert!(conflict.fault_of("w.com/c").is_none());
+
+    let typo = place.file(
+        "b/z.yaml",
+        &format!("{}extra: 1\n", text("w.com/c", &[("0", "x")])),
+    );
+    let registry = place.load();
+    assert!(!registry.has_kind("w.com/c"));
+    assert_eq!(registry.fault_of("w.com/c").map(|fault| &fault.path), Some(&typo));
+    assert!(registry.fault_of("u.com/c").is_none(), "it names another kind");
+
+    for unreadable in ["cdiVersion: [", "kind: w.com\n", "kind: [w.com/c]\n", "\u{0}"] {
+        place.file("b/z.yaml", unreadable);
+        let registry = place.load();
+        let fault = registry.fault_of("u.com/c").map(|fault| &fault.path);
+        assert_eq!(fault, Some(&typo), "{unreadable:?}");
+    }
+    std::fs::remove_file(&typo).unwrap();
+    std::fs::set_permissions(place.0.join("b"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let registry = place.load();
+    let fault = registry.fault_of("u.com/c").map(|fault| &fault.path);
+    assert_eq!(fault, Some(&place.0.join("b")), "nobody knows what it would say");
+}

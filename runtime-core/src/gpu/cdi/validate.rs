@@ -15,6 +15,17 @@ const HOOKS: [&str; 6] = [
     "poststop",
 ];
 
+/// Judges a file that was put together here and not read.
+///
+/// # Errors
+/// InvalidArgument names the field.
+pub(crate) fn check(spec: &CdiSpec) -> crate::Result<()> {
+    validate(spec).map_err(|why| {
+        let message = format!("the CDI file for {} would not be valid: {why}", spec.kind);
+        crate::Error::new(crate::ErrorKind::InvalidArgument, message)
+    })
+}
+
 /// Judges a file.
 pub(super) fn validate(spec: &CdiSpec) -> Result<(), String> {
     version(spec)?;

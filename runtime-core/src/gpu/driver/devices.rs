@@ -14,7 +14,7 @@ use crate::gpu::hooks::Link;
 /// The nodes that every GPU needs. nvidia-uvm's major number is chosen when its module is loaded.
 const CONTROL: [&str; 4] = ["nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools", "nvidiactl"];
 /// The first of these must be there for a GPU to be of any use.
-const INDISPENSABLE: &str = "nvidiactl";
+pub(super) const INDISPENSABLE: &str = "nvidiactl";
 
 /// A device node of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,9 +79,9 @@ pub(super) fn kernel_version(roots: &Roots) -> Option<String> {
     version.map(str::to_owned)
 }
 
-/// The node of this name below dev; None where there is none.
-pub(super) fn node(roots: &Roots, name: &str) -> Result<Option<Node>> {
-    let on_host = roots.dev_root.join("dev").join(name);
+/// The node of this name below the `dev` of a root; None where there is none.
+pub(super) fn node(dev: &Path, name: &str) -> Result<Option<Node>> {
+    let on_host = dev.join("dev").join(name);
     let found = match on_host.symlink_metadata() {
         Ok(found) => found,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -104,10 +104,10 @@ pub(super) fn node(roots: &Roots, name: &str) -> Result<Option<Node>> {
 }
 
 /// The common nodes, and the paths of those that are missing.
-pub(super) fn control(roots: &Roots) -> Result<(Vec<Node>, Vec<String>)> {
+pub(super) fn control(dev: &Path) -> Result<(Vec<Node>, Vec<String>)> {
     let (mut nodes, mut missing) = (Vec::new(), Vec::new());
     for name in CONTROL {
-        match node(roots, name)? {
+        match node(dev, name)? {
             Some(node) => nodes.push(node),
             None => missing.push(format!("/dev/{name}")),
         }
@@ -130,16 +130,16 @@ struct Information {
 }
 
 /// The GPUs whose nodes exist.
-pub(super) fn gpus(roots: &Roots) -> Result<Vec<Gpu>> {
+pub(super) fn gpus(roots: &Roots, dev: &Path) -> Result<Vec<Gpu>> {
     let mut told = information(&roots.proc_root.join("driver/nvidia/gpus"));
     told.sort_by(|left, right| left.address.cmp(&right.address));
     let mut gpus = Vec::new();
     for one in told {
         let Some(minor) = one.minor else { continue };
-        let Some(node) = node(roots, &format!("nvidia{minor}"))? else {
+        let Some(node) = node(dev, &format!("nvidia{minor}"))? else {
             continue;
         };
-        let (dri, dri_links) = dri(roots, &one.address)?;
+        let (dri, dri_links) = dri(roots, dev, &one.address)?;
         gpus.push(Gpu {
             index: count(&gpus),
             uuid: one.uuid,
@@ -153,7 +153,7 @@ pub(super) fn gpus(roots: &Roots) -> Result<Vec<Gpu>> {
     if gpus.is_empty() {
         // A sandbox of another runtime may show nodes and no procfs.
         for minor in 0..64 {
-            if let Some(node) = node(roots, &format!("nvidia{minor}"))? {
+            if let Some(node) = node(dev, &format!("nvidia{minor}"))? {
                 gpus.push(Gpu {
                     index: count(&gpus),
                     uuid: None,
@@ -189,7 +189,7 @@ fn information(folder: &Path) -> Vec<Information> {
                 let value = value.trim();
                 match key.trim() {
                     "Device Minor" => one.minor = value.parse().ok(),
-                    "GPU UUID" if value.starts_with("GPU-") => one.uuid = Some(value.to_owned()),
+                    "GPU UUID" if is_uuid(value) => one.uuid = Some(value.to_owned()),
                     "Model" => one.model = Some(value.to_owned()),
                     _ => {}
                 }
@@ -199,8 +199,20 @@ fn information(folder: &Path) -> Vec<Information> {
         .collect()
 }
 
+/// Whether it is a GPU's UUID. The kernel says `GPU-????????-????-????-????-????????????` until the GPU has been used once.
+fn is_uuid(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix("GPU-") else {
+        return false;
+    };
+    let groups: Vec<&str> = digits.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups
+            .iter()
+            .all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// The nodes of the Direct Rendering Manager of a PCI device, and the links to them.
-pub(super) fn dri(roots: &Roots, address: &str) -> Result<(Vec<Node>, Vec<Link>)> {
+pub(super) fn dri(roots: &Roots, dev: &Path, address: &str) -> Result<(Vec<Node>, Vec<Link>)> {
     let folder = roots.sysfs_root.join(format!("bus/pci/devices/{address}/drm"));
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
@@ -210,12 +222,12 @@ pub(super) fn dri(roots: &Roots, address: &str) -> Result<(Vec<Node>, Vec<Link>)
     names.sort_unstable();
     let mut nodes = Vec::new();
     for name in &names {
-        nodes.extend(node(roots, &format!("dri/{name}"))?);
+        nodes.extend(node(dev, &format!("dri/{name}"))?);
     }
     let mut links = Vec::new();
     for kind in ["card", "render"] {
         let path = format!("/dev/dri/by-path/pci-{address}-{kind}");
-        let on_host = roots.dev_root.join(path.trim_start_matches('/'));
+        let on_host = dev.join(path.trim_start_matches('/'));
         let Ok(target) = fs::read_link(on_host) else {
             continue;
         };
@@ -231,7 +243,7 @@ pub(super) fn dri(roots: &Roots, address: &str) -> Result<(Vec<Node>, Vec<Link>)
 }
 
 /// The parts of GPUs whose nodes exist: mig-minors lists every part that there could be.
-pub(super) fn migs(roots: &Roots, gpus: &[Gpu]) -> Result<Vec<Mig>> {
+pub(super) fn migs(roots: &Roots, dev: &Path, gpus: &[Gpu]) -> Result<Vec<Mig>> {
     let path = roots.proc_root.join("driver/nvidia-caps/mig-minors");
     let Ok(text) = fs::read_to_string(path) else {
         return Ok(Vec::new());
@@ -257,7 +269,7 @@ pub(super) fn migs(roots: &Roots, gpus: &[Gpu]) -> Result<Vec<Mig>> {
         };
         let nodes: Vec<Node> = [*whole, *minor]
             .into_iter()
-            .map(|minor| node(roots, &format!("nvidia-caps/nvidia-cap{minor}")))
+            .map(|minor| node(dev, &format!("nvidia-caps/nvidia-cap{minor}")))
             .collect::<Result<Vec<_>>>()?
             .into_iter()
             .flatten()

@@ -70,21 +70,22 @@ pub fn discover_drm(roots: &Roots) -> Result<Vec<DrmGpu>> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     addresses.sort_unstable();
+    let dev = roots.dev(None);
     let mut gpus: Vec<DrmGpu> = Vec::new();
     for address in addresses {
         let Some(vendor) = vendor_of(&folder.join(&address)) else {
             continue;
         };
-        let (nodes, _) = dri(roots, &address)?;
+        let (nodes, _) = dri(roots, &dev, &address)?;
         if nodes.is_empty() {
             continue;
         }
         let index = gpus.iter().filter(|gpu| gpu.vendor == vendor).count();
         let shared = match vendor {
-            DrmVendor::Amd => node(roots, "kfd")?.into_iter().collect(),
+            DrmVendor::Amd => node(&dev, "kfd")?.into_iter().collect(),
             DrmVendor::Intel => Vec::new(),
         };
-        let by_path = roots.dev_root.join("dev/dri/by-path");
+        let by_path = dev.join("dev/dri/by-path");
         gpus.push(DrmGpu {
             vendor,
             index: u32::try_from(index).unwrap_or(u32::MAX),

@@ -1,10 +1,13 @@
 //! What a container gets of a driver: pure, from the data that was found.
 
+use std::collections::BTreeMap;
+
 use super::devices::{Node, is_indispensable};
 use super::drm::{device_node, groups};
 use super::files::{DriverFile, FileKind};
-use super::{Capabilities, Driver, Gpu, Mig};
+use super::{Capabilities, Driver, FileIdentity, Gpu, Mig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::cdi::check;
 use crate::gpu::cdi::spec::{CdiDevice, CdiMount, CdiSpec, ContainerEdits};
 use crate::gpu::hooks::{COMPAT_DIRECTORY, CudaCompat, Link, NativeHook};
 
@@ -20,6 +23,10 @@ pub struct DriverEdits {
     pub edits: ContainerEdits,
     /// What NVIDIA's hooks would do, in order; for [`crate::gpu::hooks::GpuRequest::native`].
     pub native: Vec<NativeHook>,
+    /// What must be found at a mount's source on the host when it is mounted, by that source.
+    pub identities: BTreeMap<String, FileIdentity>,
+    /// What was asked for and is left out.
+    pub warnings: Vec<String>,
 }
 
 impl Driver {
@@ -73,11 +80,18 @@ impl Driver {
 
     /// A CDI file for other engines; its hooks are programs of NVIDIA's toolkit at `hook`.
     ///
+    /// What lies where others than root can put things, as MPS's directory in /tmp, is left out: whoever reads the file
+    /// later does not check what lies there by then.
+    ///
     /// # Errors
-    /// Unsupported, as [`Driver::edits`].
+    /// Unsupported, as [`Driver::edits`]; InvalidArgument, where the hook's path is none.
     pub fn spec(&self, hook: &str) -> Result<CdiSpec> {
         self.check_control()?;
-        let common = self.common(Capabilities::ALL);
+        let mut common = self.common(Capabilities::ALL);
+        common
+            .edits
+            .mounts
+            .retain(|mount| !common.identities.contains_key(&mount.host_path));
         let mut container_edits = common.edits;
         container_edits.device_nodes = self.control.iter().map(device_node).collect();
         container_edits.additional_gids = groups(&self.control);
@@ -106,6 +120,7 @@ impl Driver {
             ..CdiSpec::default()
         };
         spec.cdi_version = spec.minimum_version().as_str().to_owned();
+        check(&spec)?;
         Ok(spec)
     }
 
@@ -136,6 +151,8 @@ impl Driver {
             return (!self.gpus.is_empty()).then(|| {
                 let mut all = Device::default();
                 self.gpus.iter().for_each(|gpu| all.add(gpu));
+                let parts = self.migs.iter().flat_map(|mig| &mig.nodes);
+                parts.for_each(|node| all.add_node(node));
                 all
             });
         }
@@ -202,7 +219,17 @@ impl Driver {
             mounts: files.iter().map(|file| mount(file)).collect(),
             ..ContainerEdits::default()
         };
-        DriverEdits { edits, native }
+        let identity = |file: &&DriverFile| Some((file.on_host.clone(), file.identity?));
+        let left_out = self
+            .unsafe_sockets
+            .iter()
+            .filter(|socket| socket.capabilities.meets(capabilities));
+        DriverEdits {
+            edits,
+            native,
+            identities: files.iter().filter_map(identity).collect(),
+            warnings: left_out.map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -217,6 +244,13 @@ impl<'a> Device<'a> {
     fn add(&mut self, gpu: &'a Gpu) {
         self.nodes.extend(std::iter::once(&gpu.node).chain(&gpu.dri));
         self.links.extend(gpu.dri_links.iter().cloned());
+    }
+
+    /// Parts of one GPU instance share its node.
+    fn add_node(&mut self, node: &'a Node) {
+        if !self.nodes.contains(&node) {
+            self.nodes.push(node);
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
-use super::Capabilities;
 use super::root::Found;
+use super::{Capabilities, FileIdentity};
 use crate::gpu::elf;
 use crate::gpu::hooks::Link;
 
@@ -43,6 +43,9 @@ pub struct DriverFile {
     /// The links that belong to it in a container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    /// What has to be mounted and nothing else, where others than root can write near it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<FileIdentity>,
 }
 
 /// The beginning of a library's name, and what it is for.
@@ -177,7 +180,7 @@ const OWN_VERSION: [&str; 6] = [
     "libnvidia-nvvm70.so.",
 ];
 
-/// All files of a driver, libraries first, in the order of their names.
+/// All files of a driver but its sockets, libraries first, in the order of their names.
 pub(super) fn collect(found: &Found) -> Vec<DriverFile> {
     let mut files = Vec::new();
     for directory in &found.directories {
@@ -194,7 +197,6 @@ pub(super) fn collect(found: &Found) -> Vec<DriverFile> {
     }
     files.extend(programs(found));
     files.extend(firmware(found));
-    files.extend(sockets(found));
     files.extend(configs(found));
     files
 }
@@ -219,6 +221,7 @@ fn file(
         in_container,
         capabilities,
         links: Vec::new(),
+        identity: None,
     })
 }
 
@@ -386,24 +389,6 @@ fn firmware(found: &Found) -> Vec<DriverFile> {
         }
     }
     files
-}
-
-fn sockets(found: &Found) -> Vec<DriverFile> {
-    let all = [
-        ("/run/nvidia-persistenced/socket", Capabilities::ALL),
-        ("/run/nvidia-fabricmanager/socket", Capabilities::ALL),
-        ("/tmp/nvidia-mps", Capabilities::COMPUTE),
-    ];
-    let there = all.into_iter().filter(|(path, _)| found.image.has(path));
-    there
-        .map(|(path, capabilities)| DriverFile {
-            kind: FileKind::Socket,
-            on_host: found.on_host(path),
-            in_container: path.to_owned(),
-            capabilities,
-            links: Vec::new(),
-        })
-        .collect()
 }
 
 fn configs(found: &Found) -> Vec<DriverFile> {

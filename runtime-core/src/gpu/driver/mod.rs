@@ -11,9 +11,11 @@ mod edits;
 mod files;
 mod require;
 mod root;
+mod sockets;
 #[cfg(test)]
 mod tests;
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,7 @@ pub use drm::{DrmGpu, DrmVendor, discover_drm, drm_spec};
 pub use edits::{DriverEdits, KIND};
 pub use files::{DriverFile, FileKind};
 pub use require::{Requirements, Versions};
+pub use sockets::{FileIdentity, Unsafe};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -34,8 +37,9 @@ pub struct Roots {
     /// The directory below which the driver's files are: a whole root (`/`, `/run/nvidia/driver`), or one that is just
     /// `lib64` and `bin` (`/usr/local/nvidia`). None: the usual ones, the first that has a libcuda.
     pub driver_root: Option<PathBuf>,
-    /// The directory that has `dev`.
-    pub dev_root: PathBuf,
+    /// The directory that has `dev`. None: the driver's root, where `dev/nvidiactl` is there, as with NVIDIA's GPU
+    /// operator; else `/`.
+    pub dev_root: Option<PathBuf>,
     /// The procfs.
     pub proc_root: PathBuf,
     /// The sysfs.
@@ -46,10 +50,22 @@ impl Default for Roots {
     fn default() -> Self {
         Self {
             driver_root: None,
-            dev_root: "/".into(),
+            dev_root: None,
             proc_root: "/proc".into(),
             sysfs_root: "/sys".into(),
         }
+    }
+}
+
+impl Roots {
+    /// The directory that has `dev`, for a driver whose files are below this root; None: for one without files.
+    fn dev(&self, driver: Option<&Path>) -> PathBuf {
+        let has_nodes = |root: &&Path| {
+            let node = root.join("dev").join(devices::INDISPENSABLE).symlink_metadata();
+            node.is_ok_and(|node| node.file_type().is_char_device())
+        };
+        let of_driver = || driver.filter(has_nodes).unwrap_or(Path::new("/")).to_owned();
+        self.dev_root.clone().unwrap_or_else(of_driver)
     }
 }
 
@@ -64,6 +80,9 @@ pub struct Driver {
     pub library_dirs: Vec<String>,
     /// Its files.
     pub files: Vec<DriverFile>,
+    /// Sockets that no container gets, because others than root have a hand in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsafe_sockets: Vec<Unsafe>,
     /// Its GPUs, in the order of their PCI addresses: the first one is number 0.
     pub gpus: Vec<Gpu>,
     /// Parts of GPUs whose nodes exist.
@@ -97,12 +116,17 @@ pub fn discover(roots: &Roots) -> Result<Option<Driver>> {
         )
         .with_hint("load the module of the installed driver, or reboot"));
     }
-    let gpus = devices::gpus(roots)?;
-    let (control, missing) = devices::control(roots)?;
+    let dev = roots.dev(Some(&found.path));
+    let gpus = devices::gpus(roots, &dev)?;
+    let (control, missing) = devices::control(&dev)?;
+    let (sockets, unsafe_sockets) = sockets::collect(&found);
+    let mut files = files::collect(&found);
+    files.extend(sockets);
     Ok(Some(Driver {
         library_dirs: found.library_dirs(),
-        files: files::collect(&found),
-        migs: devices::migs(roots, &gpus)?,
+        files,
+        unsafe_sockets,
+        migs: devices::migs(roots, &dev, &gpus)?,
         gpus,
         control,
         missing,

@@ -11,6 +11,11 @@ use fixtures::driver::{self, Shape, VERSION};
 use super::*;
 use crate::gpu::hooks::{Link, NativeHook};
 
+#[path = "sockets_tests.rs"]
+mod sockets;
+#[path = "withheld_tests.rs"]
+mod withheld;
+
 /// A driver on disk that goes with the test.
 struct Place(PathBuf, driver::Driver);
 
@@ -36,7 +41,7 @@ impl Place {
     fn roots(&self) -> Roots {
         Roots {
             driver_root: Some(self.1.root()),
-            dev_root: self.1.dev_root(),
+            dev_root: Some(self.1.dev_root()),
             proc_root: self.1.proc_root(),
             sysfs_root: self.1.sysfs_root(),
         }
@@ -126,7 +131,16 @@ fn devices_have_names_and_nodes() {
     expected.extend(common);
     assert_eq!(nodes(&one.edits), expected);
     assert_eq!(get(&[&uuid]), one, "a UUID is the same device");
-    assert_eq!(get(&["all", "1"]).edits, get(&["0", "1"]).edits);
+    let mut everything: Vec<String> = nodes(&get(&["0", "1", "0:1:0", "0:2:0"]).edits)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let all = get(&["all", "1"]).edits;
+    let mut of_all = nodes(&all);
+    assert!(of_all.contains(&"/dev/nvidia-caps/nvidia-cap4"), "{of_all:?}");
+    everything.sort_unstable();
+    of_all.sort_unstable();
+    assert_eq!(of_all, everything, "`all` has the parts of GPUs, too");
     assert_eq!(nodes(&get(&["none"]).edits), Vec::<&str>::new());
     let uvm = one
         .edits
@@ -311,12 +325,65 @@ fn what_is_found_survives_json_and_makes_a_cdi_file() {
         "{names:?}"
     );
     assert_eq!(spec.cdi_version, "0.5.0");
+    let all = spec.devices.iter().find(|device| device.name == "all").unwrap();
+    assert!(nodes(&all.container_edits).contains(&"/dev/nvidia-caps/nvidia-cap4"));
+    let error = found.spec("").unwrap_err().to_string();
+    assert!(error.contains("hooks[0].path"), "{error}");
     assert!(
         spec.container_edits
             .hooks
             .iter()
             .any(|hook| hook.args.contains(&"update-ldcache".to_owned()))
     );
+}
+
+#[test]
+fn a_gpu_that_has_not_told_its_uuid_has_none() {
+    let Some(place) = Place::new("a_gpu_that_has_not_told_its_uuid_has_none", Shape::Debian) else {
+        return;
+    };
+    let address = driver::Driver::address(0);
+    let file = place
+        .1
+        .proc_root()
+        .join(format!("driver/nvidia/gpus/{address}/information"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    for unknown in [
+        "GPU-????????-????-????-????-????????????",
+        "GPU-00000000-0000-4000-8000-00000000000",
+        "GPU-00000000-0000-4000-8000-000000000000-0",
+        "N/A",
+    ] {
+        let own = driver::Driver::uuid(0);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, text.replace(&own, unknown)).unwrap();
+        let found = place.driver();
+        assert_eq!(found.gpus[0].uuid, None, "{unknown}");
+        assert_eq!(found.gpus[1].uuid, Some(driver::Driver::uuid(1)));
+        let spec = found.spec(crate::gpu::hooks::CDI_HOOK).unwrap();
+        let json = serde_json::to_vec(&spec).unwrap();
+        assert!(crate::gpu::cdi::parse(&json).is_ok(), "{unknown}");
+    }
+}
+
+#[test]
+fn nodes_beside_the_driver_come_before_those_of_the_host() {
+    let Some(place) = Place::new("nodes_beside_the_driver", Shape::Debian) else {
+        return;
+    };
+    let roots = Roots {
+        dev_root: None,
+        ..place.roots()
+    };
+    let root = place.1.root();
+    std::fs::rename(place.1.dev_root().join("dev"), root.join("dev")).unwrap();
+    let found = discover(&roots).unwrap().unwrap();
+    assert_eq!(found.gpus.len(), 2);
+    let own = root.join("dev/nvidia0").to_string_lossy().into_owned();
+    assert_eq!(found.gpus[0].node.on_host, own);
+    std::fs::remove_file(root.join("dev/nvidiactl")).unwrap();
+    let found = discover(&roots).unwrap().unwrap();
+    assert!(found.gpus.iter().all(|gpu| gpu.node.on_host != own));
 }
 
 #[test]

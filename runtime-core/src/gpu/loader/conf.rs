@@ -65,27 +65,20 @@ impl Conf {
             .and_then(|name| name.strip_prefix('/'))
             .is_some_and(|name| name.starts_with("00-") && name < OURS_BEGIN);
         for line in String::from_utf8_lossy(&bytes).lines() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            match line.split_once([' ', '\t']) {
-                Some(("include", patterns)) => {
-                    let patterns = patterns.split_ascii_whitespace();
-                    patterns.for_each(|pattern| self.include(image, pattern, depth + 1));
+            match asked(line) {
+                Asked::Nothing => {}
+                Asked::Directory(path) => self.add(path, early),
+                Asked::Files(patterns) => {
+                    for pattern in patterns {
+                        self.include(image, pattern, depth + 1);
+                    }
                 }
-                Some(("hwcap", _)) => {}
-                _ => self.add(line, early),
             }
         }
     }
 
-    fn add(&mut self, line: &str, early: bool) {
-        // `DIRECTORY=TYPE` is a form of the days of libc5.
-        let path = line.split('=').next().unwrap_or_default().trim();
-        let path = if path.len() > 1 {
-            path.trim_end_matches('/')
-        } else {
-            path
-        };
-        if path.starts_with('/') && !self.lists(path) && self.directories.len() < MAX_DIRECTORIES {
+    fn add(&mut self, path: &str, early: bool) {
+        if !self.lists(path) && self.directories.len() < MAX_DIRECTORIES {
             self.directories.push(Listed {
                 path: path.to_owned(),
                 early,
@@ -118,8 +111,36 @@ impl Conf {
     }
 }
 
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Asked<'a> {
+    Nothing,
+    /// An absolute path.
+    Directory(&'a str),
+    /// Files, by patterns.
+    Files(Vec<&'a str>),
+}
+
+pub(crate) fn asked(line: &str) -> Asked<'_> {
+    let line = line.split('#').next().unwrap_or_default().trim();
+    match line.split_once([' ', '\t']) {
+        Some(("include", patterns)) => return Asked::Files(patterns.split_ascii_whitespace().collect()),
+        Some(("hwcap", _)) => return Asked::Nothing,
+        _ => {}
+    }
+    // `DIRECTORY=TYPE` is a form of the days of libc5.
+    let path = line.split('=').next().unwrap_or_default().trim();
+    if !path.starts_with('/') {
+        return Asked::Nothing;
+    }
+    match path.trim_end_matches('/') {
+        "" => Asked::Directory("/"),
+        path => Asked::Directory(path),
+    }
+}
+
 /// Whether a name fits a pattern of `*` and `?`; time grows with the product of their lengths at most.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut done, mut star) = (0, 0, None);
     while done < name.len() {
         match pattern.get(at) {
@@ -172,7 +193,25 @@ pub(crate) fn system_directories(image: &Image) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{Asked, asked, matches};
+
+    #[test]
+    fn lines_ask_for_directories_and_files() {
+        for (line, expected) in [
+            ("/usr/lib/x/ # comment", Asked::Directory("/usr/lib/x")),
+            ("  /opt/a b=libc5", Asked::Directory("/opt/a b")),
+            ("//", Asked::Directory("/")),
+            ("relative", Asked::Nothing),
+            ("", Asked::Nothing),
+            ("hwcap 0 nosegneg", Asked::Nothing),
+            (
+                "include\ta.conf  /etc/b/*.conf",
+                Asked::Files(vec!["a.conf", "/etc/b/*.conf"]),
+            ),
+        ] {
+            assert_eq!(asked(line), expected, "{line:?}");
+        }
+    }
 
     #[test]
     fn patterns_of_files() {

@@ -5,5 +5,5 @@ pub(crate) mod cache;
 mod cache_tests;
 pub(crate) mod compat;
 pub(crate) mod conf;
-mod directory;
+pub(crate) mod directory;
 pub(crate) mod update;

@@ -11,25 +11,10 @@ use crate::plan::schedule::{LentIdMap, ParentStep, Schedule, Step};
 use crate::spec::mount_options::{Bind, IdRange, MountOptions};
 
 impl<'a> Mounts<'a> {
-    pub(super) fn lend(
-        &self,
-        schedule: &mut Schedule,
-        field: &str,
-        source: &str,
-        recursive: bool,
-        nofollow: bool,
-        idmap: Option<LentIdMap>,
-    ) {
+    /// A mount's source from the parent: `lend` says which.
+    pub(super) fn lend(&self, schedule: &mut Schedule, field: &str, lend: ParentStep) {
         schedule.init(Step::Borrow {}, field);
-        schedule.parent(
-            ParentStep::Lend {
-                source: source.to_owned(),
-                recursive,
-                nofollow,
-                idmap,
-            },
-            field,
-        );
+        schedule.parent(lend, field);
     }
 
     pub(super) fn idmap(
@@ -119,11 +104,17 @@ impl<'a> Mounts<'a> {
         }
         let recursive = options.bind == Some(Bind::Recursive);
         let mut flags = 0;
-        let lent = idmap.is_some() || (self.namespaces.lends_sources() && self.namespaces.has(MOUNT));
+        let identity = self.request.placed.identities.get(source).copied();
+        let nofollow = options.src_nofollow || identity.is_some();
+        // Only the parent can tell what it has opened; one without privileges cannot lend.
+        let identity = identity.filter(|_| self.namespaces.privileged());
+        let lent = idmap.is_some()
+            || identity.is_some()
+            || (self.namespaces.lends_sources() && self.namespaces.has(MOUNT));
         for (wanted, bit) in [
             (recursive, flag::RECURSIVE),
             (lent, flag::LENT),
-            (options.src_nofollow, flag::SOURCE_NOFOLLOW),
+            (nofollow, flag::SOURCE_NOFOLLOW),
             (options.dest_nofollow, flag::TARGET_NOFOLLOW),
             (options.copy_symlink, flag::COPY_SYMLINK),
             (proc_allowed(source, target, field)?, flag::ALLOW_PROC),
@@ -133,14 +124,14 @@ impl<'a> Mounts<'a> {
             }
         }
         if lent {
-            self.lend(
-                schedule,
-                &format!("{field}.source"),
-                source,
+            let step = ParentStep::Lend {
+                source: source.to_owned(),
                 recursive,
-                options.src_nofollow,
+                nofollow,
                 idmap,
-            );
+                identity,
+            };
+            self.lend(schedule, &format!("{field}.source"), step);
         }
         let (attributes, unasked) = options.attributes.of_bind();
         schedule.init(

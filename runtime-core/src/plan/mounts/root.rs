@@ -6,7 +6,7 @@ use super::{Mounts, RDONLY, clean};
 use crate::error::{Error, Result};
 use crate::plan::create::text;
 use crate::plan::namespaces::MOUNT;
-use crate::plan::schedule::{Schedule, Step};
+use crate::plan::schedule::{ParentStep, Schedule, Step};
 use crate::spec::mount_options::{Attributes, MountOptions, Propagation, PropagationType};
 
 impl<'a> Mounts<'a> {
@@ -53,7 +53,14 @@ impl<'a> Mounts<'a> {
             );
         }
         if lent {
-            self.lend(schedule, "root.path", &path, true, false, None);
+            let step = ParentStep::Lend {
+                source: path.clone(),
+                recursive: true,
+                nofollow: false,
+                idmap: None,
+                identity: None,
+            };
+            self.lend(schedule, "root.path", step);
         }
         schedule.init(
             Step::OpenRoot {
