@@ -155,7 +155,7 @@ fn rest(report: &Report, id: &str) -> String {
                 own.sid,
                 own.pgid,
                 own.signals
-                    .map(|(blocked, ignored)| (blocked, ignored & !OF_THE_C_LIBRARY)),
+                    .map(|(blocked, ignored)| (blocked, ignored & !OF_THE_C_LIBRARY & !ignored_here())),
                 own.fds.into_keys().collect::<Vec<_>>()
             ),
             (
@@ -172,6 +172,13 @@ fn rest(report: &Report, id: &str) -> String {
             (own.stats, own.lists, own.reads, own.writes, own.unobserved),
         )
     )
+}
+
+/// The signals that this process ignores, as one of a shell's background does: the floor hands them on.
+fn ignored_here() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    u64::from_str_radix(mask.expect("SigIgn").trim(), 16).expect("a mask")
 }
 
 #[test]
