@@ -39,14 +39,13 @@ fn hosts_with_systemd() -> &'static [HostFacts] {
             } else {
                 "/"
             };
-            HostFacts {
-                systemd: Some(SystemdFacts {
-                    version: 257,
-                    user,
-                    control_group: place.to_owned(),
-                }),
-                ..facts.clone()
-            }
+            let mut with = facts.clone();
+            with.systemd = Some(SystemdFacts {
+                version: 257,
+                user,
+                control_group: place.to_owned(),
+            });
+            with
         };
         hosts().iter().map(with_systemd).collect()
     })
