@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use place::{Place, err, out};
+use place::{Place, err};
 use serde_json::{Value, json};
 
 /// A script of this place that a hook executes on the host, with `$R` as the runtime on this state directory.
@@ -100,7 +100,7 @@ fn a_hook_deletes_its_container() {
             let output = place.call(command);
             assert!(!output.status.success());
             assert!(
-                err(&output).contains("deleted by force while it was created"),
+                err(&output).contains("deleted while it was created"),
                 "{}",
                 err(&output)
             );
@@ -170,8 +170,10 @@ fn a_hook_that_does_not_end_holds_no_delete_up() {
             // Its own time limit is far above what this takes.
             place.expect(&["delete", "--force", &id]);
             nothing_left(&place);
+            // Behind a poststart hook the container has run, whatever became of it then.
             let output = running();
-            assert!(!output.status.success(), "{hooks}: {}", out(&output));
+            let has_run = hooks.get("poststart").is_some();
+            assert_eq!(output.status.success(), has_run, "{hooks}: {}", err(&output));
         }
     }
 }

@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use runtime_core::spec::LoadedSpec;
-use runtime_core::{CgroupDriver, ContainerId, CreateRequest, ErrorKind, Runtime, Status};
+use runtime_core::{CgroupDriver, ContainerId, CreateRequest, ErrorKind, Runtime, Signal, Status};
 use sandbox::{Sandbox, eventually, sandbox};
 use serde_json::{Value, json};
 
@@ -317,6 +317,36 @@ fn a_damaged_record_leads_to_nobody_else() {
     );
     let status = runtime.container(&id()).unwrap().status().unwrap();
     assert_eq!(status, Status::Created);
+    clean_up_and_check(&place, &marker(&place));
+}
+
+/// What is at the place of a cgroup that was planned and not made is somebody else's.
+#[test]
+fn a_kill_reaches_nobody_in_a_cgroup_that_was_not_made() {
+    let Some(place) = sandbox("a_kill_reaches_nobody_in_a_cgroup_that_was_not_made") else {
+        return;
+    };
+    killed_once_created(&place);
+    let runtime = place.runtime();
+    let other = place.state().join("other");
+    std::fs::create_dir_all(&other).unwrap();
+    let text = std::fs::read(place.state().join("victim/state.json")).unwrap();
+    let mut record: Value = serde_json::from_slice(&text).unwrap();
+    record["id"] = json!("other");
+    record["status"] = json!("creating");
+    record["cgroup_made"] = json!(false);
+    record["init"] = Value::Null;
+    std::fs::write(other.join("state.json"), record.to_string()).unwrap();
+    let container = runtime.container(&"other".parse().unwrap()).unwrap();
+    assert_eq!(container.status().unwrap(), Status::Stopped);
+    let error = container.kill(Signal::KILL, true).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotRunning);
+    assert_eq!(container.processes().unwrap(), Vec::<i32>::new());
+    assert_eq!(
+        runtime.container(&id()).unwrap().status().unwrap(),
+        Status::Created
+    );
+    std::fs::remove_dir_all(&other).unwrap();
     clean_up_and_check(&place, &marker(&place));
 }
 

@@ -544,6 +544,35 @@ fn sub_cgroups_stay_below_the_containers() {
     assert_eq!(it.run_with(with(None, "/")).0, Exit::Code(0));
 }
 
+/// A container may move its processes and remove the cgroup that it was created in, as a service manager in it does.
+#[test]
+fn the_cgroup_may_be_another_one_by_now() {
+    let Some(it) = Fixture::new("moved", |_| ()) else {
+        return;
+    };
+    let tops = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+    let Some(top) = tops.into_iter().find(|top| top.join("cgroup.procs").exists()) else {
+        return fixtures::skip::test("needs cgroup v2");
+    };
+    let pid = it.container.pid().expect("a pid");
+    let place = |pid: i32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        path.map(str::to_owned).expect("a cgroup of version 2")
+    };
+    let made = top.join(place(pid));
+    let other = made.with_extension("other");
+    std::fs::create_dir(&other).expect("a cgroup");
+    std::fs::write(other.join("cgroup.procs"), pid.to_string()).expect("a move");
+    std::fs::remove_dir(&made).expect("an empty cgroup");
+    let (exit, text) = it.run(it.process(&["cat", "/proc/self/cgroup"]));
+    it.container.kill(Signal::KILL, false).expect("kill");
+    it.container.wait().expect("wait");
+    std::fs::remove_dir(&other).expect("an empty cgroup");
+    assert_eq!(exit, Exit::Code(0), "{text}");
+    assert!(text.contains("moved.other") || text.contains("0::/\n"), "{text}");
+}
+
 #[test]
 fn cpus_are_chosen() {
     let Some(it) = Fixture::new("cpus", |_| ()) else {

@@ -155,7 +155,7 @@ fn kernel_version(release: &str) -> (u32, u32) {
 }
 
 /// The first user namespace maps every id to itself.
-fn in_user_namespace() -> Result<bool> {
+pub(crate) fn in_user_namespace() -> Result<bool> {
     let map = std::fs::read_to_string("/proc/self/uid_map")
         .map_err(|error| Error::os("open(\"/proc/self/uid_map\")", error))?;
     Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))

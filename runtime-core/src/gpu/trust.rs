@@ -4,10 +4,27 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Nobody but root and the caller may have written it.
+/// The user that root of the host is to this process: in a user namespace without him the kernel shows another number, and
+/// the same one for everybody else who is not in it (user_namespaces(7)).
+pub(super) fn host_root() -> u32 {
+    if !crate::facts::in_user_namespace().unwrap_or(false) {
+        return 0;
+    }
+    let shown = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+    shown
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(OVERFLOW)
+}
+
+/// DEFAULT_OVERFLOWUID of the kernel.
+const OVERFLOW: u32 = 65534;
+
+/// Nobody but root and the caller may have written it. In a user namespace whoever is not in it passes for root: the runtime
+/// has no rights there that its caller has not.
 pub(super) fn own(about: &Metadata) -> Result<(), String> {
     let caller = rustix::process::geteuid().as_raw();
-    if about.uid() != 0 && about.uid() != caller {
+    if about.uid() != 0 && about.uid() != caller && about.uid() != host_root() {
         return Err(format!(
             "owned by user {}, allowed: root and the caller",
             about.uid()

@@ -18,9 +18,22 @@ use crate::sys::{spawn, wait};
 
 impl Launch<'_> {
     pub(super) fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
-        let spawned = self
-            .spawn_in(namespaces)
-            .map_err(|error| self.killed_by_memory(error))?;
+        let spawned = match self.spawn_in(namespaces) {
+            // The same as in `born`, where the directory cannot even be opened.
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV)) => {
+                let Some(other) = host.other_cgroup()? else {
+                    return Err(error);
+                };
+                self.cgroup = Some(other);
+                self.spawn_in(namespaces)?
+            }
+            Err(error) if error.errno() == Some(libc::EACCES) && host.may_stay_outside() => {
+                self.cgroup = None;
+                self.outside = true;
+                self.spawn_in(namespaces)?
+            }
+            other => other.map_err(|error| self.killed_by_memory(error))?,
+        };
         self.descriptors = Descriptors::default();
         let identity = ProcessIdentity::of_started(spawned.pid, &spawned.pidfd);
         self.init = Some(spawned);
@@ -57,6 +70,7 @@ impl Launch<'_> {
                     self.link()?.go(Some(unified.as_fd()))?;
                     self.cgroup = Some(other);
                 }
+                _ if self.outside => self.link()?.go(None)?,
                 libc::EACCES if host.may_stay_outside() => {
                     self.cgroup = None;
                     self.outside = true;

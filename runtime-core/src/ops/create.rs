@@ -246,10 +246,9 @@ impl Making<'_> {
         self.record.leave_shared_groups();
         self.trace
             .time("save the record", || self.dir.save(&self.record))?;
-        if self.record.poststart.is_empty() {
-            return Ok(());
-        }
-        self.unlocked(|making| poststart(&making.record, &making.trace))
+        self.lock = None;
+        // Nothing of the record changes behind the hooks: somebody may even have deleted what has ended meanwhile.
+        poststart(&self.record, &self.trace).inspect_err(|_| self.lock = self.dir.lock_again().ok())
     }
 
     /// Lets others at the container while hooks run, which they may be themselves: a hook that calls the runtime for its

@@ -40,7 +40,7 @@ use crate::lower::Descriptors;
 use crate::plan::{Action, FdName, Plan, Step};
 use crate::record::{Record, Stamp, StateDir};
 use crate::request::{CgroupDriver, Stdio, Terminal};
-use crate::state::Exit;
+use crate::state::{Exit, Status};
 use crate::trace::Trace;
 
 /// A runtime: where the records live and how cgroups are made. Cheap; holds no descriptor and no lock.
@@ -206,20 +206,24 @@ impl Container {
     /// # Errors
     /// System, where the descriptor cannot be waited for.
     pub fn wait(&self) -> Result<Exit> {
+        // While a container is made there may be no process of its own yet, or another one than in the end.
+        if self.record.status == Status::Creating
+            && let Some(now) = self.now()?
+        {
+            return now.wait();
+        }
         let Some(pidfd) = &self.pidfd else {
-            return match self.now()? {
-                Some(now) if now.pidfd.is_some() => now.wait(),
-                _ => Ok(Exit::Unknown),
-            };
+            return Ok(Exit::Unknown);
         };
         crate::sys::wait::end_of(pidfd)
     }
 
-    /// The container's cgroup; None also where every hierarchy was refused to a caller without root.
+    /// The container's cgroup; None also where every hierarchy was refused to a caller without root, and before it was made:
+    /// what is at its place until then is somebody else's.
     fn cgroup(&self) -> Option<Cgroup> {
         let record = self.record.cgroup.as_ref();
         record
-            .filter(|record| !record.directories.is_empty())
+            .filter(|record| self.record.cgroup_made && !record.directories.is_empty())
             .map(Cgroup::open)
     }
 

@@ -16,6 +16,9 @@ impl Container {
     /// # Errors
     /// System, where /proc or the cgroup cannot be read.
     pub fn state(&self) -> Result<State> {
+        if let Some(now) = self.now()? {
+            return now.state();
+        }
         let status = self.status()?;
         let record = &self.record;
         Ok(State {

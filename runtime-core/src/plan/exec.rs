@@ -290,7 +290,8 @@ fn file_of(kind: u32) -> &'static str {
 enum Birth {
     /// There is no unified hierarchy.
     None,
-    /// First, by the caller's own right: behind the step into a user namespace the kernel would refuse.
+    /// First, by the caller's own right: behind the step into a user namespace the kernel would refuse. And before systemd
+    /// is asked to move what the kernel did not let the caller have born there.
     Early,
     /// Where init goes on in a sibling anyhow.
     Late,
@@ -301,7 +302,7 @@ impl Birth {
         let unified = |directory: &Directory| directory.kind == HierarchyKind::Unified;
         if !request.cgroup.iter().any(unified) {
             Self::None
-        } else if namespaces.has(PID) && !namespaces.has(USER) {
+        } else if namespaces.has(PID) && !namespaces.has(USER) && request.attach.is_none() {
             Self::Late
         } else {
             Self::Early

@@ -218,6 +218,25 @@ fn the_sibling_of_the_pid_namespace_is_born_in_the_cgroup() {
     for behind in ["join cgroup namespace", "open root", "run on all CPUs"] {
         assert!(born < index(&lines, behind), "{behind}: {lines:#?}");
     }
+    // What systemd may have to move is out of the cgroup before it is asked: who is behind in a sibling would stay there.
+    let mut attached = request();
+    attached.attach = Some("c1.scope".to_owned());
+    let plan = Plan::exec(
+        &saved(&config(&all)),
+        &process(&described),
+        &facts(true),
+        &attached,
+    )
+    .unwrap();
+    let order = self::lines(&plan);
+    assert!(
+        index(&order, "inside the cgroup") < index(&order, "c1.scope"),
+        "{order:#?}"
+    );
+    assert!(
+        index(&order, "c1.scope") < index(&order, "inside the pid namespace"),
+        "{order:#?}"
+    );
     // Without a unified hierarchy nobody is born in it.
     let mut version_1 = request();
     version_1.cgroup.pop();

@@ -242,8 +242,9 @@ fn scope_before_namespace(plan: &Plan) -> Option<usize> {
                 Step::Unshare { .. } | Step::Join { .. } | Step::Fork {} | Step::Undumpable {}
             )
     });
-    match (waits, early) {
-        (Some(true), early) => early.map(|(line, _)| line),
+    let late = init_steps(plan).find(|(line, step)| *line > moved && matches!(step, Step::ForkInto { .. }));
+    match (waits, early.or(late)) {
+        (Some(true), wrong) => wrong.map(|(line, _)| line),
         _ => Some(moved),
     }
 }

@@ -376,7 +376,7 @@ fn deleted(error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => Error::new(
             ErrorKind::System,
-            "the container was deleted by force while it was created",
+            "the container was deleted while it was created",
         ),
         _ => error,
     }

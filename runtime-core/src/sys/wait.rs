@@ -11,11 +11,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::facts::running_kernel;
 use crate::state::Exit;
 
 /// PIDFD_GET_INFO of linux/pidfd.h: `_IOWR(0xff, 11, struct pidfd_info)` with the structure's first size.
 const PIDFD_GET_INFO: libc::Ioctl = 0xc040_ff0b;
-/// PIDFD_INFO_EXIT: how a process ended that was reaped already (kernel 6.15).
+/// The first kernel that keeps how a process ended.
+const KEEPS_EXITS: (u32, u32) = (6, 15);
+/// PIDFD_INFO_EXIT: how a process ended that was reaped already.
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
 /// How long whoever reaps a process that has ended may take to do it.
@@ -60,6 +63,11 @@ pub(crate) fn ready_within(fd: impl AsFd, patience: Option<Duration>) -> Result<
 /// How the child behind the descriptor ended; waits for it. [`Exit::Unknown`] where it is no child of this process, or
 /// where somebody else reaped it and the kernel does not keep how it ended.
 pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
+    end_of_child(pidfd).unwrap_or_else(|| kept_soon(pidfd))
+}
+
+/// Waits for a child and reaps it; None where it is none.
+fn end_of_child(pidfd: &OwnedFd) -> Option<Exit> {
     // SAFETY: all zeroes is a valid siginfo_t; waitid fills it.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
@@ -77,15 +85,15 @@ pub(crate) fn exit_of(pidfd: &OwnedFd) -> Exit {
             break;
         }
         if std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
-            return kept_soon(pidfd);
+            return None;
         }
     }
     // SAFETY: waitid succeeded, so the fields of a child's end are set.
     let status = unsafe { info.si_status() };
-    match info.si_code {
+    Some(match info.si_code {
         libc::CLD_EXITED => Exit::Code(status),
         _ => Exit::Signal(status),
-    }
+    })
 }
 
 /// How any process ended; waits for it.
@@ -106,8 +114,8 @@ pub(crate) fn end_of(pidfd: &OwnedFd) -> Result<Exit> {
 /// itself for a caller that ignores SIGCHLD. It has ended, and is no child any more, a moment before that is kept.
 fn kept_soon(pidfd: &OwnedFd) -> Exit {
     let mut exit = kept(pidfd);
-    if exit.is_none() && matches!(has_ended(pidfd), Ok(true)) {
-        // POLLHUP, which needs not be asked for: it was reaped (kernel 6.9).
+    if exit.is_none() && matches!(has_ended(pidfd), Ok(true)) && running_kernel() >= KEEPS_EXITS {
+        // POLLHUP, which needs not be asked for: it was reaped.
         let mut polled = [PollFd::new(pidfd, PollFlags::empty())];
         let _ = poll(&mut polled, Some(&timespec(REAP_PATIENCE)));
         exit = kept(pidfd);
@@ -135,7 +143,7 @@ fn kept(pidfd: &OwnedFd) -> Option<Exit> {
 
 /// Reaps a child that has ended or is about to.
 pub(crate) fn reap(pidfd: &OwnedFd) {
-    exit_of(pidfd);
+    end_of_child(pidfd);
 }
 
 /// Kills the processes of the group that a session leader of ours leads; the leader is not reaped yet, so its number is

@@ -236,7 +236,7 @@ fn a_sibling_is_born_in_a_cgroup_or_where_init_is() {
         .map(Path::new)
         .find(|top| top.join("cgroup.procs").exists())
     else {
-        println!("SKIPPED a_sibling_is_born_in_a_cgroup_or_where_init_is: its second half needs cgroup v2");
+        fixtures::skip::part("needs cgroup v2");
         return;
     };
     let group = CgroupFolder::new(top.join(format!("init-programs-{}", std::process::id())));

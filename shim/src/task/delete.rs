@@ -128,8 +128,13 @@ impl Server {
 
     /// Ends the shim where it serves nobody any more. A task that is being made counts until it is clear what becomes of it.
     pub(crate) fn shutdown(&mut self, _request: &ShutdownRequest) -> Outcome {
-        self.ending |= self.tasks.is_empty() && self.creating.is_empty();
-        self.unwanted = self.tasks.is_empty();
+        self.end_when_unused();
         done()
+    }
+
+    /// Nobody wants the shim any more: it ends once there is no task and none is being made.
+    pub(super) fn end_when_unused(&mut self) {
+        self.unwanted = self.tasks.is_empty();
+        self.ending |= self.unwanted && self.creating.is_empty();
     }
 }

@@ -234,7 +234,7 @@ impl Server {
             )));
         }
         let Ok((task, _)) = self.sandbox(&request.sandbox_id) else {
-            self.ending = self.creating.is_empty();
+            self.end_when_unused();
             return Ok(Some(Vec::new()));
         };
         let (runtime, id) = (task.runtime.clone(), task.id.clone());
@@ -250,7 +250,7 @@ impl Server {
                 if let Some(task) = server.tasks.remove(&name) {
                     server.answer_waiters(task.init.waiters, None);
                 }
-                server.ending = true;
+                server.end_when_unused();
             }
             server.reply(caller, deleted.map(|()| Vec::new()));
         })?;

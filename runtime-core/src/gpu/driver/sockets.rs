@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::Found;
 use super::{Capabilities, DriverFile, FileKind};
+use crate::gpu::trust;
 
 /// What makes a file that file: the filesystem's number and the inode's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +97,10 @@ fn look(found: &Found, path: &str, kind: FileType) -> Result<Option<Option<FileI
     let above = image
         .resolved(above)
         .ok_or("a directory above it cannot be read")?;
+    let root = trust::host_root();
+    let is_root = |uid: u32| uid == 0 || uid == root;
     let mut others_write = false;
+    let mut everybody_writes = false;
     let mut owner = 0;
     let parts: Vec<usize> = above.match_indices('/').map(|(at, _)| at).skip(1).collect();
     for end in parts.into_iter().chain([above.len()]) {
@@ -105,7 +109,7 @@ fn look(found: &Found, path: &str, kind: FileType) -> Result<Option<Option<FileI
         let part = found.on_host(part);
         let is_last = end == above.len();
         // A daemon's own directory may belong to the user that root has given it, for its socket alone.
-        if status.st_uid != 0 && !(is_last && kind == FileType::Socket) {
+        if !(is_root(status.st_uid) || is_last && kind == FileType::Socket) {
             return Err(format!(
                 "{part} belongs to user {}, and must belong to root",
                 status.st_uid
@@ -118,8 +122,12 @@ fn look(found: &Found, path: &str, kind: FileType) -> Result<Option<Option<FileI
                 status.st_mode & 0o7777
             ));
         }
-        others_write |= is_open || status.st_uid != 0;
+        everybody_writes |= is_open;
+        others_write |= is_open || !is_root(status.st_uid);
         owner = status.st_uid;
+    }
+    if everybody_writes && root != 0 && entry.st_uid == root {
+        return Err("in this user namespace root's and other users' cannot be told apart".to_owned());
     }
     // In a directory of that user's: his. In one where everybody makes files: root's. A link to a socket of somebody
     // else's can be made by anybody who can write in the directory.
