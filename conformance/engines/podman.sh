@@ -57,7 +57,7 @@ case_events() {
     e rm c1 >/dev/null
     sleep 1
     for _ in 1 2 3 4 5; do # podman of old sometimes shows nothing, or only the first part, of its file
-        said=$(e events --since "$from" --until "$(($(date +%s) + 1))" --filter container=c1 --format '{{.Status}}' | grep -E '^(create|init|start|died|remove)$' | paste -sd' ')
+        said=$(e events --since "$from" --until "$(($(date +%s) + 1))" --filter container=c1 --format '{{.Status}}' | grep -E '^(create|init|start|died|remove)$' | sed -n '/create/,$p' | paste -sd' ')
         case $said in "create init start died"*remove*) return ;; esac
         sleep 1
     done
