@@ -58,6 +58,8 @@ struct Inner {
     call: Option<String>,
     errno: Option<i32>,
     hint: Option<String>,
+    /// See [`Error::is_of_its_own`].
+    of_its_own: bool,
 }
 
 impl Error {
@@ -72,6 +74,7 @@ impl Error {
             call: None,
             errno: None,
             hint: None,
+            of_its_own: false,
         }))
     }
 
@@ -152,6 +155,18 @@ impl Error {
     pub(crate) fn during(mut self, phase: Option<&str>) -> Self {
         self.0.phase = phase.map(str::to_owned);
         self
+    }
+
+    /// Says that the step has failed for its own reason, and not because the container is ending.
+    #[must_use]
+    pub(crate) fn of_its_own(mut self) -> Self {
+        self.0.of_its_own = true;
+        self
+    }
+
+    /// Whether that is known.
+    pub(crate) fn is_of_its_own(&self) -> bool {
+        self.0.of_its_own
     }
 
     /// What kind of failure this is.

@@ -24,7 +24,12 @@ pub(crate) fn failure(line: Option<&Line>, report: Report) -> Error {
         }
         _ => String::new(),
     };
-    let error = of_step(line, report);
+    let errno = report.frame.errno.cast_signed();
+    let error = match errno {
+        // What an end looks like from inside: no process may come to the pid namespace, the cgroup is gone.
+        libc::ENOMEM | libc::ESRCH | libc::ENODEV => of_step(line, report),
+        _ => of_step(line, report).of_its_own(),
+    };
     match error.kind() {
         ErrorKind::Exec => error,
         _ => error.during(Some(&format!("error during container init{mount}"))),

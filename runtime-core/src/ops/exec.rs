@@ -92,7 +92,8 @@ impl Container {
     /// (ENOMEM), its cgroup is gone, the newcomer is killed, the saved configuration is deleted. The cause is the end, of the
     /// process or of the thread that the kernel knows it by.
     fn blame_the_end(&self, error: Error) -> Error {
-        let other_cause = !matches!(error.kind(), ErrorKind::System | ErrorKind::State);
+        let other_cause =
+            error.is_of_its_own() || !matches!(error.kind(), ErrorKind::System | ErrorKind::State);
         let Some(pidfd) = self.pidfd.as_ref().filter(|_| !other_cause) else {
             return error;
         };
