@@ -206,6 +206,32 @@ pub(crate) const TESTS: &[Test] = &[
         Ok(())
     }),
     test(
+        "masked-link-hides-what-it-leads-to",
+        "config-linux.md#masked-paths",
+        |case| {
+            let bundle = case.bundle(
+                &["/bin/probe", "--read", "/etc/passwd", "--list", "/mnt"],
+                |config| {
+                    for path in ["/to-file", "/to-folder"] {
+                        config::push(&mut config["linux"]["maskedPaths"], path.into());
+                    }
+                },
+            )?;
+            std::fs::write(bundle.rootfs().join("mnt/secret"), "")?;
+            std::os::unix::fs::symlink("etc/passwd", bundle.rootfs().join("to-file"))?;
+            std::os::unix::fs::symlink("/mnt", bundle.rootfs().join("to-folder"))?;
+            let report = case.probe_in(&bundle)?;
+            let content = report.reads["/etc/passwd"].content.clone().unwrap_or_default();
+            ensure_eq!(content, "", "content of the masked file");
+            ensure!(
+                report.lists["/mnt"].is_empty(),
+                "the masked folder shows {:?}",
+                report.lists
+            );
+            Ok(())
+        },
+    ),
+    test(
         "masked-folder-is-empty-and-readonly",
         "config-linux.md#masked-paths",
         |case| {

@@ -100,6 +100,16 @@ pub(crate) const TESTS: &[Test] = &[
         );
         Ok(())
     }),
+    // As mount(8) takes them, and as engines split an empty list.
+    test("tmpfs-data-in-one-text", "config.md#mounts", |case| {
+        let entry = on_tmpfs(case, &["size=2048k,mode=1750", ""])?.0;
+        ensure!(
+            entry.has_super("size=2048k") && entry.has_super("mode=1750"),
+            "superblock options {:?}",
+            entry.super_options
+        );
+        Ok(())
+    }),
     test("no-options-at-all", "config.md#mounts", |case| {
         let report = case.probe(&["--try-write", "/mnt"], |config| {
             config::push(

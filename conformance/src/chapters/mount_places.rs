@@ -22,6 +22,44 @@ pub(crate) const TESTS: &[Test] = &[
         );
         Ok(())
     }),
+    test("readonly-tmpfs-holds-later-mounts", "config.md#mounts", |case| {
+        let source = folder(case, "source")?;
+        let looks = [
+            "--stat",
+            "/run/inner/file",
+            "--try-write",
+            "/run",
+            "--stat",
+            "/run/here",
+        ];
+        let report = case.probe(&looks, |config| {
+            config::add_mount(config, "/run", "tmpfs", "tmpfs", &["ro"]);
+            config::add_mount(config, "/run/inner", "bind", &text(&source), &["bind"]);
+            config["process"]["cwd"] = "/run/here".into();
+        })?;
+        ensure_eq!(
+            (
+                report.stats["/run/inner/file"].kind.as_str(),
+                report.stats["/run/here"].kind.as_str()
+            ),
+            ("file", "dir"),
+            "the later mount and the working directory"
+        );
+        ensure!(!report.writes["/run"].ok, "the read-only tmpfs can be written");
+        Ok(())
+    }),
+    test("readonly-tmpfs-below-a-later-mount", "config.md#mounts", |case| {
+        let report = case.probe(&["--try-write", "/mnt"], |config| {
+            config::add_mount(config, "/mnt", "tmpfs", "tmpfs", &["ro"]);
+            config::add_mount(config, "/mnt", "tmpfs", "tmpfs", &[]);
+        })?;
+        ensure!(
+            report.writes["/mnt"].ok,
+            "the later tmpfs cannot be written: {:?}",
+            report.writes
+        );
+        Ok(())
+    }),
     test("later-mount-covers", "config.md#mounts", |case| {
         let source = folder(case, "source")?;
         let report = case.probe(&["--list", "/mnt"], |config| {

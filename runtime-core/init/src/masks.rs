@@ -67,14 +67,12 @@ pub(crate) fn prepare(label: &CStr) -> Outcome<Masks> {
 }
 
 impl Masks {
-    /// Covers what is at the path, where something is. A symbolic link stays uncovered: what it points to has a path
-    /// of its own.
+    /// Covers what is at the path, where something is; what a symbolic link leads to in the container's root.
     pub(crate) fn put_on(&mut self, root: Handle, path: &CStr) -> Outcome {
-        let Some(place) = paths::find(root, path, Last::Stay)? else {
+        let Some(place) = paths::find(root, path, Last::Follow)? else {
             return Ok(());
         };
         match place.status.kind {
-            Kind::SYMLINK => Ok(()),
             Kind::DIRECTORY => self.empty.put_on(place.fd.at()),
             _ => self.null.put_on(place.fd.at()),
         }

@@ -331,13 +331,17 @@ impl MountOptions {
     }
 
     fn take(&mut self, option: &str) -> Result<(), String> {
+        // What Go makes of a list in an empty string.
+        if option.is_empty() {
+            return Ok(());
+        }
         if option.contains('\0') {
             return Err(format!("mount option {option:?} contains a null byte"));
         }
         if let Some(propagation) = Propagation::parse(option) {
             self.propagation.push(propagation);
         } else if !self.take_flag(option) && !self.take_other(option)? {
-            self.data.push(option.to_owned());
+            self.data.extend(single(option));
         }
         Ok(())
     }
@@ -409,6 +413,29 @@ pub fn known_options() -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// The options of one text: mount(2) takes several with commas between them, fsconfig(2) does not. A comma behind a
+/// backslash (overlay) or in quotes (labels) belongs to a value.
+fn single(text: &str) -> Vec<String> {
+    let mut options = vec![String::new()];
+    let (mut quoted, mut escaped) = (false, false);
+    for letter in text.chars() {
+        match letter {
+            ',' if !quoted && !escaped => {
+                options.push(String::new());
+                continue;
+            }
+            '"' if !escaped => quoted = !quoted,
+            _ => {}
+        }
+        escaped = letter == '\\' && !escaped;
+        if let Some(option) = options.last_mut() {
+            option.push(letter);
+        }
+    }
+    options.retain(|option| !option.is_empty());
+    options
 }
 
 #[cfg(test)]

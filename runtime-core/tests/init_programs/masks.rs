@@ -65,8 +65,9 @@ fn masks_cover_what_is_there() {
     assert_eq!(dir("/one"), dir("/two"), "one filesystem for all");
     assert_eq!(dir("/one").1, 0);
     assert!(init.mounts("/one")[0][5].starts_with("ro,nosuid,nodev,noexec"));
-    assert_eq!(fs::read_to_string(init.root("/target/secret")).unwrap(), "secret");
-    assert!(init.mounts("/target").is_empty());
+    // A link stands for what it leads to: a path of the usual ones may be a link in an image.
+    assert_eq!(dir("/target"), dir("/one"));
+    assert_eq!(init.mounts("/target").len(), 1);
 }
 
 #[test]

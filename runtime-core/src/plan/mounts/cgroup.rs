@@ -52,7 +52,12 @@ impl Mounts<'_> {
         Ok(())
     }
 
-    fn unified(
+    pub(super) fn has_unified(&self) -> bool {
+        let mut hierarchies = self.facts.cgroup.hierarchies.iter();
+        hierarchies.any(|hierarchy| hierarchy.kind == HierarchyKind::Unified)
+    }
+
+    pub(super) fn unified(
         &self,
         schedule: &mut Schedule,
         field: &str,

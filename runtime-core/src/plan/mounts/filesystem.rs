@@ -75,8 +75,7 @@ impl<'a> Mounts<'a> {
         if options.dest_nofollow {
             flags |= flag::TARGET_NOFOLLOW;
         }
-        // /dev is filled before it becomes read-only.
-        let late_read_only = target == "/dev" && options.attributes.set & RDONLY != 0;
+        let late_read_only = self.is_read_only_late(mount, fstype, target, options);
         let source = mount
             .source()
             .as_ref()

@@ -148,6 +148,8 @@ impl<'a> Mounts<'a> {
                 format!("{field}.type"),
                 "the field is missing and the mount is not a bind mount",
             )),
+            // Where both versions are, the name says which one is meant.
+            "cgroup2" if self.has_unified() => self.unified(schedule, field, &target, &options),
             "cgroup" | "cgroup2" => self.cgroup(schedule, field, &target, &options),
             _ => self.filesystem(schedule, mount, field, fstype, &target, &options),
         }

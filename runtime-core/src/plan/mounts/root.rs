@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use oci_spec::runtime::Mount;
+
 use super::{Mounts, RDONLY, clean};
 use crate::error::{Error, Result};
 use crate::plan::create::text;
@@ -116,16 +118,40 @@ impl<'a> Mounts<'a> {
         Ok(())
     }
 
-    /// Read-only root and /dev.
+    /// Whether a filesystem becomes read-only when all is made: /dev is filled before, and in a new tmpfs others may need a
+    /// place: mounts, devices, the working directory. Not where a later mount covers it, which would become so instead.
+    pub(super) fn is_read_only_late(
+        &self,
+        mount: &Mount,
+        fstype: &str,
+        target: &str,
+        options: &MountOptions,
+    ) -> bool {
+        if options.attributes.set & RDONLY == 0 || (target != "/dev" && fstype != "tmpfs") {
+            return false;
+        }
+        let same = |other: &Mount| self.target(other, "").is_ok_and(|other| other == target);
+        let mut behind = self
+            .list()
+            .iter()
+            .skip_while(|other| !std::ptr::eq(*other, mount))
+            .skip(1);
+        target == "/dev" || !behind.any(same)
+    }
+
+    /// Read-only root, /dev and filesystems in memory.
     pub(in crate::plan) fn finish(&self, schedule: &mut Schedule) -> Result<()> {
         for (position, mount) in self.list().iter().enumerate() {
             let field = format!("mounts[{position}]");
             let options = MountOptions::parse_at(&field, mount.options().as_deref().unwrap_or_default())?;
-            let plain = options.bind.is_none() && !options.remount && mount.typ().as_deref() != Some("bind");
-            if plain
-                && self.target(mount, &field).is_ok_and(|target| target == "/dev")
-                && options.attributes.set & RDONLY != 0
-            {
+            let fstype = mount.typ().as_deref().unwrap_or_default();
+            if options.bind.is_some() || options.remount || fstype == "bind" {
+                continue;
+            }
+            let Ok(target) = self.target(mount, &field) else {
+                continue;
+            };
+            if self.is_read_only_late(mount, fstype, &target, &options) {
                 let late = MountOptions {
                     attributes: Attributes {
                         set: RDONLY,
@@ -133,7 +159,7 @@ impl<'a> Mounts<'a> {
                     },
                     ..MountOptions::default()
                 };
-                self.remount(schedule, &field, "/dev", &late)?;
+                self.remount(schedule, &field, &target, &late)?;
             }
         }
         let read_only = self
@@ -158,7 +184,7 @@ impl<'a> Mounts<'a> {
             let field = format!("linux.readonlyPaths[{position}]");
             schedule.init(
                 Step::ReadOnlyPath {
-                    path: text(&field, path)?,
+                    path: text(&field, &from_root(path))?,
                 },
                 field,
             );
@@ -166,15 +192,25 @@ impl<'a> Mounts<'a> {
         let mut seen = std::collections::BTreeSet::new();
         for (position, path) in self.masked().iter().enumerate() {
             let field = format!("linux.maskedPaths[{position}]");
-            if seen.insert(clean(Path::new(path))) {
+            let path = from_root(path);
+            if seen.insert(clean(Path::new(&path))) {
                 schedule.init(
                     Step::Mask {
-                        path: text(&field, path)?,
+                        path: text(&field, &path)?,
                     },
                     field,
                 );
             }
         }
         Ok(())
+    }
+}
+
+/// A path of the container; a relative one begins at its root.
+fn from_root(path: &str) -> String {
+    if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
     }
 }

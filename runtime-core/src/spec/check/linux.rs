@@ -1,7 +1,7 @@
 //! The smaller parts of `linux`: devices, network devices, paths, time, memory policy, personality, resctrl.
 
 use super::identity::mapped;
-use super::{Namespaces, Warning, absolute};
+use super::{Namespaces, Warning, absolute, no_nul};
 use crate::error::{Error, Result};
 use crate::spec::mount_options::Propagation;
 use crate::spec::numbers;
@@ -16,7 +16,7 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces, warnings: &mut Vec<W
         device(&format!("linux.devices[{index}]"), one)?;
     }
     net_devices(linux, namespaces)?;
-    restricted_paths(linux, namespaces)?;
+    restricted_paths(linux, namespaces, warnings)?;
     time_offsets(linux, namespaces)?;
     if let Some(policy) = linux.memory_policy() {
         memory_policy(policy)?;
@@ -150,7 +150,7 @@ fn has_one_number(name: &str) -> bool {
     }
 }
 
-fn restricted_paths(linux: &Linux, namespaces: &Namespaces) -> Result<()> {
+fn restricted_paths(linux: &Linux, namespaces: &Namespaces, warnings: &mut Vec<Warning>) -> Result<()> {
     for (name, list) in [
         ("maskedPaths", linux.masked_paths()),
         ("readonlyPaths", linux.readonly_paths()),
@@ -160,7 +160,15 @@ fn restricted_paths(linux: &Linux, namespaces: &Namespaces) -> Result<()> {
                 let message = "unable to restrict sys entries without a private MNT namespace";
                 return Err(Error::spec(format!("linux.{name}"), message));
             }
-            absolute(&format!("linux.{name}[{index}]"), path.as_ref())?;
+            let field = format!("linux.{name}[{index}]");
+            if path.is_empty() {
+                return Err(Error::spec(field, "found an empty path"));
+            }
+            no_nul(&field, path)?;
+            if !path.starts_with('/') {
+                let message = format!("{path} is not absolute, it is read from /");
+                warnings.push(Warning::new(field, message));
+            }
         }
     }
     Ok(())
