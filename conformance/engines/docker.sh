@@ -61,7 +61,7 @@ case_events() {
     run --name c1 "$IMAGE" true
     docker rm c1 >/dev/null
     sleep 1
-    said=$(e events --since "$from" --until "$(date +%s)" --filter container=c1 --format '{{.Action}}' | grep -xE 'create|start|die|destroy' | paste -sd' ')
+    said=$(e events --since "$from" --until "$(date +%s)" --filter container=c1 --format '{{.Action}}' | grep -xE 'create|start|die|destroy' | sed -n '/create/,$p' | paste -sd' ')
     eq "$said" "create start die destroy"
 }
 case_daemon_restart() {
