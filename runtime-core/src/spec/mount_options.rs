@@ -416,8 +416,15 @@ pub fn known_options() -> Vec<String> {
 }
 
 /// The options of one text: mount(2) takes several with commas between them, fsconfig(2) does not. A comma behind a
-/// backslash (overlay) or in quotes (labels) belongs to a value.
+/// backslash (overlay) or in quotes (labels) belongs to a value, and so does one of a label without quotes.
 fn single(text: &str) -> Vec<String> {
+    let is_label = |name: &str| text.starts_with(name) && !text.contains('"');
+    if ["context=", "fscontext=", "defcontext=", "rootcontext="]
+        .into_iter()
+        .any(is_label)
+    {
+        return vec![text.to_owned()];
+    }
     let mut options = vec![String::new()];
     let (mut quoted, mut escaped) = (false, false);
     for letter in text.chars() {

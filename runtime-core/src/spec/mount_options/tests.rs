@@ -262,3 +262,20 @@ fn every_known_option_is_taken_and_none_reaches_the_filesystem() {
         );
     }
 }
+
+#[test]
+fn several_options_in_one_text_are_taken_one_by_one() {
+    let data = |text: &str| MountOptions::parse(&[text.to_owned()]).unwrap().data;
+    assert_eq!(data("size=1m,mode=700"), ["size=1m", "mode=700"]);
+    assert_eq!(data(",size=1m,,"), ["size=1m"]);
+    assert_eq!(data(""), Vec::<String>::new());
+    assert_eq!(
+        data(r"lowerdir=/a\,b:/c,upperdir=/u"),
+        [r"lowerdir=/a\,b:/c", "upperdir=/u"]
+    );
+    assert_eq!(
+        data(r#"context="u:r:t:s0:c1,c2",size=1m"#),
+        [r#"context="u:r:t:s0:c1,c2""#, "size=1m"]
+    );
+    assert_eq!(data("context=u:r:t:s0:c1,c2"), ["context=u:r:t:s0:c1,c2"]);
+}
