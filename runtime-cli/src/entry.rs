@@ -17,7 +17,7 @@ use std::os::fd::IntoRawFd;
 )]
 extern "C" fn main() -> libc::c_int {
     fill_standard_descriptors();
-    ignore_broken_pipes();
+    choose_signals();
     let code = crate::cmd::main(std::env::args_os().collect());
     // Standard output is flushed there, and nowhere else without the standard library's start.
     #[allow(clippy::exit, reason = "this is the end of the program's main function")]
@@ -43,10 +43,16 @@ fn fill_standard_descriptors() {
     }
 }
 
-/// Whoever reads from us may go away; that is an error of the write, and no reason to leave a container half made.
-fn ignore_broken_pipes() {
+/// Whoever reads from us may go away; that is an error of the write, and no reason to leave a container half made. And where
+/// the caller ignores the end of its children, the kernel would reap ours, and before 6.15 nobody could say how they ended.
+fn choose_signals() {
     use nix::sys::signal::{SigHandler, Signal, signal};
-    #[allow(unsafe_code, reason = "nix marks every change of a disposition as unsafe")]
-    // SAFETY: no handler is installed, and the program has one thread yet.
-    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
+    for (number, handler) in [
+        (Signal::SIGPIPE, SigHandler::SigIgn),
+        (Signal::SIGCHLD, SigHandler::SigDfl),
+    ] {
+        #[allow(unsafe_code, reason = "nix marks every change of a disposition as unsafe")]
+        // SAFETY: no handler is installed, and the program has one thread yet.
+        let _ = unsafe { signal(number, handler) };
+    }
 }

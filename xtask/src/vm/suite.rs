@@ -31,7 +31,8 @@ const PURE: [&str; 8] = [
     "runtime_core_program",
 ];
 /// Programs that tests and conformance start.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
+    "gpu-conformance",
     "runtime",
     "containerd-shim-runtime-core-v2",
     "conformance",
