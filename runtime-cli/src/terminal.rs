@@ -3,6 +3,7 @@
 //! The master is edge-triggered in an epoll of its own, which is polled in turn: a master that nobody holds the other
 //! end of is always "hung up", and a plain poll would spin until a program (a getty, an init) opens it again.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, Once, PoisonError};
 
@@ -72,6 +73,8 @@ pub(crate) struct Terminal {
     master: OwnedFd,
     edges: OwnedFd,
     host: Option<OwnedFd>,
+    /// The caller's is to be restored by this value.
+    is_raw: Cell<bool>,
     readable: bool,
     writable: bool,
     input_open: bool,
@@ -99,6 +102,7 @@ impl Terminal {
             master,
             edges,
             host: host_terminal(),
+            is_raw: Cell::new(false),
             readable: true,
             writable: true,
             input_open: true,
@@ -123,6 +127,7 @@ impl Terminal {
             raw.output_modes = before.output_modes;
         }
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some((copy, before));
+        self.is_raw.set(true);
         static PANIC: Once = Once::new();
         PANIC.call_once(|| {
             let report = std::panic::take_hook();
@@ -252,7 +257,9 @@ fn wait_writable() -> bool {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        restore();
+        if self.is_raw.get() {
+            restore();
+        }
     }
 }
 

@@ -371,7 +371,7 @@ fn a_range_of_ids_by_newuidmap() {
     assert_eq!(words, expected);
     // As on NixOS: in no usual directory, but in one of $PATH.
     let elsewhere = format!(
-        "{before}\nmkdir wrappers\nfor name in newuidmap newgidmap; do cp -p /usr/bin/$name wrappers/; mount --bind /dev/null \
+        "{before}\nmkdir wrappers\nmount -t tmpfs -o suid tmpfs wrappers\nfor name in newuidmap newgidmap; do cp -p /usr/bin/$name wrappers/; mount --bind /dev/null \
          /usr/bin/$name; done"
     );
     let hidden = place.call_after(&elsewhere, &["run", "c"]);
@@ -380,8 +380,8 @@ fn a_range_of_ids_by_newuidmap() {
         "{}",
         err(&hidden)
     );
-    let found =
-        elsewhere.replace("mkdir", "rm -r wrappers; mkdir") + "\nexport PATH=relative:$PATH:$PWD/wrappers";
+    let found = elsewhere.replace("mkdir wrappers", "mkdir -p wrappers")
+        + "\nexport PATH=relative:$PATH:$PWD/wrappers";
     let output = place.call_after(&found, &["run", "c"]);
     assert!(output.status.success(), "{}", err(&output));
     // Ids that nobody gave the user are refused by newuidmap, in its words.
