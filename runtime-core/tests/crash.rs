@@ -295,6 +295,17 @@ fn a_container_of_a_damaged_record_is_ended_and_removed() {
     }
 }
 
+/// The directory of another container, whose record is that of the victim but for what is changed in it.
+fn other(place: &Sandbox, change: impl FnOnce(&mut Value)) -> PathBuf {
+    let directory = place.state().join("other");
+    std::fs::create_dir_all(&directory).unwrap();
+    let text = std::fs::read(place.state().join("victim/state.json")).unwrap();
+    let mut record = serde_json::from_slice(&text).unwrap();
+    change(&mut record);
+    std::fs::write(directory.join("state.json"), record.to_string()).unwrap();
+    directory
+}
+
 /// A damaged record leads to nobody else: not to the cgroup of another container, nor to the caller's.
 #[test]
 fn a_damaged_record_leads_to_nobody_else() {
@@ -303,13 +314,10 @@ fn a_damaged_record_leads_to_nobody_else() {
     };
     killed_once_created(&place);
     let runtime = place.runtime();
-    let other = place.state().join("other");
-    std::fs::create_dir_all(&other).unwrap();
-    let text = std::fs::read(place.state().join("victim/state.json")).unwrap();
-    let mut record: Value = serde_json::from_slice(&text).unwrap();
-    record["oci_version"] = Value::Null;
-    record["init"] = Value::Null;
-    std::fs::write(other.join("state.json"), record.to_string()).unwrap();
+    other(&place, |record| {
+        record["oci_version"] = Value::Null;
+        record["init"] = Value::Null;
+    });
     let warnings = runtime.delete(&"other".parse().unwrap(), true).unwrap().warnings;
     assert!(
         warnings[0].to_string().contains("neither a process nor a cgroup"),
@@ -328,15 +336,12 @@ fn a_kill_reaches_nobody_in_a_cgroup_that_was_not_made() {
     };
     killed_once_created(&place);
     let runtime = place.runtime();
-    let other = place.state().join("other");
-    std::fs::create_dir_all(&other).unwrap();
-    let text = std::fs::read(place.state().join("victim/state.json")).unwrap();
-    let mut record: Value = serde_json::from_slice(&text).unwrap();
-    record["id"] = json!("other");
-    record["status"] = json!("creating");
-    record["cgroup_made"] = json!(false);
-    record["init"] = Value::Null;
-    std::fs::write(other.join("state.json"), record.to_string()).unwrap();
+    let other = other(&place, |record| {
+        record["id"] = json!("other");
+        record["status"] = json!("creating");
+        record["cgroup_made"] = json!(false);
+        record["init"] = Value::Null;
+    });
     let container = runtime.container(&"other".parse().unwrap()).unwrap();
     assert_eq!(container.status().unwrap(), Status::Stopped);
     let error = container.kill(Signal::KILL, true).unwrap_err();
