@@ -70,8 +70,6 @@ pub(crate) struct Session {
     pub(crate) trace: Trace,
     runtime: Runtime,
     root_given: bool,
-    /// The state directory is root's although the caller is not.
-    root_is_roots: bool,
     inherited: RefCell<Result<Inherited>>,
 }
 
@@ -93,7 +91,6 @@ impl Session {
                 trace: trace.clone(),
                 runtime: runtime.traced(trace),
                 root_given: globals.given("root"),
-                root_is_roots: !globals.given("root") && is_a_user() && runtime_directory().is_none(),
                 inherited,
             }),
             Err(error) => Err((log, error)),
@@ -142,7 +139,8 @@ impl Session {
         let root = format!("(\"{}", self.runtime.root().display());
         let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS].map(|errno| Some(errno.raw_os_error()));
         let is_it = refused.contains(&error.errno()) && error.call().is_some_and(|call| call.contains(&root));
-        if self.root_is_roots && is_it {
+        let root_is_roots = || !self.root_given && is_a_user() && runtime_directory().is_none();
+        if is_it && root_is_roots() {
             return error.with_hint(
                 "set XDG_RUNTIME_DIR to a directory of the user, as a login session does, or give --root DIR",
             );

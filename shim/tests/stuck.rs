@@ -27,6 +27,17 @@ fn shim_pid(client: &mut Client, id: &str) -> u32 {
         .shim_pid
 }
 
+/// A container that runs: its shim's socket, a client of that, and the shim's process id.
+fn running(place: &Place, id: &str) -> (PathBuf, Client, u32) {
+    place.bundle(id, "sleep 100");
+    let socket = place.start(id);
+    let mut client = Client::connect(&socket);
+    let shim = shim_pid(&mut client, id);
+    client.create(place, id, "");
+    client.start(id);
+    (socket, client, shim)
+}
+
 fn entries(pid: u32, of: &str) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/{of}")).unwrap().count()
 }
@@ -89,12 +100,7 @@ fn clients_that_open_no_fifo_hold_up_nobody_else() {
         return;
     }
     let place = Place::new();
-    place.bundle("s1", "sleep 100");
-    let socket = place.start("s1");
-    let mut client = Client::connect(&socket);
-    let shim = shim_pid(&mut client, "s1");
-    client.create(&place, "s1", "");
-    client.start("s1");
+    let (socket, mut client, shim) = running(&place, "s1");
     let mut stuck = Vec::new();
     for number in 0..5 {
         let path = place.dir.join(format!("stuck{number}"));
@@ -177,12 +183,7 @@ fn output_that_nobody_reads_is_not_kept_behind_a_deleted_program() {
         return;
     }
     let place = Place::new();
-    place.bundle("d1", "sleep 100");
-    let socket = place.start("d1");
-    let mut client = Client::connect(&socket);
-    let shim = shim_pid(&mut client, "d1");
-    client.create(&place, "d1", "");
-    client.start("d1");
+    let (_, mut client, shim) = running(&place, "d1");
     let mut before = 0;
     for number in 0..4 {
         let path = place.dir.join(format!("out{number}"));

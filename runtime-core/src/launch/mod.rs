@@ -119,6 +119,8 @@ pub(crate) struct Launch<'a> {
     plan: &'a Plan,
     cgroup: Option<Cgroup>,
     rdt: Option<RdtRecord>,
+    /// The cgroup is the other one that the host has named.
+    elsewhere: bool,
     /// init was started outside of the cgroup that it belongs to: the kernel did not let this caller.
     outside: bool,
     /// What the kernel had killed in the cgroup for lack of memory before this walk.
@@ -148,6 +150,7 @@ impl<'a> Launch<'a> {
             plan,
             cgroup: None,
             rdt: None,
+            elsewhere: false,
             outside: false,
             killed_before: 0,
             descriptors,

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use runtime_core_program::FrameKind;
 
 use super::{Host, Launch, Launched, Link, Report, Watch, await_exec, image};
-use crate::cgroup::Join;
+use crate::cgroup::{Cgroup, Join};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{Descriptors, lower};
 use crate::plan::{Action, FdName, Line, Plan, Step};
@@ -19,19 +19,8 @@ use crate::sys::{spawn, wait};
 impl Launch<'_> {
     pub(super) fn spawn(&mut self, namespaces: u64, host: &mut dyn Host) -> Result<()> {
         let spawned = match self.spawn_in(namespaces) {
-            // The same as in `born`, where the directory cannot even be opened.
-            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV)) => {
-                let Some(other) = host.other_cgroup()? else {
-                    return Err(error);
-                };
-                self.cgroup = Some(other);
-                self.spawn_in(namespaces)?
-            }
-            Err(error) if error.errno() == Some(libc::EACCES) && host.may_stay_outside() => {
-                self.cgroup = None;
-                self.outside = true;
-                self.spawn_in(namespaces)?
-            }
+            // Where the cgroup cannot even be opened.
+            Err(error) if self.goes_elsewhere(error.errno(), host)? => self.spawn_in(namespaces)?,
             other => other.map_err(|error| self.killed_by_memory(error))?,
         };
         self.descriptors = Descriptors::default();
@@ -45,7 +34,6 @@ impl Launch<'_> {
 
     /// Waits for the sibling that init makes in a cgroup of version 2, and names other places where the kernel refuses.
     pub(super) fn born(&mut self, host: &mut dyn Host) -> Result<Report> {
-        let mut may_be_elsewhere = true;
         loop {
             let refused = match self.link()?.receive()? {
                 Some(report) if report.frame.kind == FrameKind::Wanted => report.frame.errno,
@@ -57,27 +45,37 @@ impl Launch<'_> {
                 failed => return Err(self.failed(failed)),
             };
             let errno = refused.cast_signed();
+            let goes = self.outside || self.goes_elsewhere(Some(errno), host)?;
             let error =
                 || self.killed_by_memory(not_cloned(0, true, std::io::Error::from_raw_os_error(errno)));
-            match errno {
-                // A cgroup that is gone, or one that has children with controllers: a container may have done either to
-                // its own.
-                libc::ENOENT | libc::ENODEV | libc::EBUSY if may_be_elsewhere => {
-                    may_be_elsewhere = false;
-                    let other = host.other_cgroup()?.ok_or_else(error)?;
-                    let Join { unified, .. } = other.join().map_err(not_joined)?;
-                    let unified = unified.ok_or_else(error)?;
-                    self.link()?.go(Some(unified.as_fd()))?;
-                    self.cgroup = Some(other);
-                }
-                _ if self.outside => self.link()?.go(None)?,
-                libc::EACCES if host.may_stay_outside() => {
-                    self.cgroup = None;
-                    self.outside = true;
-                    self.link()?.go(None)?;
-                }
-                _ => return Err(error()),
+            if !goes {
+                return Err(error());
             }
+            let unified = |cgroup: &Cgroup| cgroup.join().map_err(not_joined)?.unified.ok_or_else(error);
+            let other = self.cgroup.as_ref().map(unified).transpose()?;
+            self.link()?.go(other.as_ref().map(AsFd::as_fd))?;
+        }
+    }
+
+    /// Chooses another place for init where the kernel did not let it into the cgroup; false: there is none.
+    fn goes_elsewhere(&mut self, errno: Option<i32>, host: &dyn Host) -> Result<bool> {
+        match errno {
+            // A cgroup that is gone, or one of version 2 that has children with controllers: a container may have done
+            // either to its own. The other one is tried once.
+            Some(libc::ENOENT | libc::ENODEV | libc::EBUSY) if !self.elsewhere => {
+                let Some(other) = host.other_cgroup()? else {
+                    return Ok(false);
+                };
+                self.cgroup = Some(other);
+                self.elsewhere = true;
+                Ok(true)
+            }
+            Some(libc::EACCES) if host.may_stay_outside() => {
+                self.cgroup = None;
+                self.outside = true;
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 

@@ -137,8 +137,8 @@ impl Plan {
         open(&mut schedule, &namespaces, request);
         schedule.parent(ParentStep::Spawn { namespaces: 0 }, "(exec)");
         schedule.init(Step::CloseStray { keep: Vec::new() }, "(security)");
+        affinity.initial(&mut schedule);
         if birth == Birth::Early {
-            affinity.initial(&mut schedule);
             fork_into(&mut schedule);
         }
         if let Some(unit) = request.attach.clone() {
@@ -158,9 +158,6 @@ impl Plan {
         }
         schedule.init(Step::Undumpable {}, "(security)");
         schedule.init(Step::NewSession {}, "(security)");
-        if birth != Birth::Early {
-            affinity.initial(&mut schedule);
-        }
         join_cgroup(&mut schedule, request);
         if let Some((_, monitor)) = &request.rdt {
             rdt::join(&mut schedule, monitor.is_some());

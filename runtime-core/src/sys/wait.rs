@@ -101,12 +101,9 @@ fn end_of_child(pidfd: &OwnedFd) -> Option<Exit> {
 /// # Errors
 /// System, where the descriptor cannot be waited for.
 pub(crate) fn end_of(pidfd: &OwnedFd) -> Result<Exit> {
-    match exit_of(pidfd) {
-        Exit::Unknown => {
-            ready_within(pidfd, None)?;
-            Ok(kept_soon(pidfd))
-        }
-        exit => Ok(exit),
+    match end_of_child(pidfd) {
+        Some(exit) => Ok(exit),
+        None => ready_within(pidfd, None).map(|_| kept_soon(pidfd)),
     }
 }
 

@@ -305,6 +305,23 @@ fn groups(case: &Case<'_>, asked: Value) -> Check<Vec<u32>> {
     Ok(groups)
 }
 
+/// The beginning of a command that runs without privileges, and with a group besides its own.
+fn nobody() -> Command {
+    let mut command = Command::new("/usr/bin/setpriv");
+    let id = NOBODY.to_string();
+    command.args([
+        "--reuid",
+        &id,
+        "--regid",
+        &id,
+        "--groups",
+        "4",
+        "--inh-caps=-all",
+        "--",
+    ]);
+    command
+}
+
 /// An unprivileged user maps its own id alone: without `deny` in `setgroups` it could leave groups, and with them rights
 /// that a group is denied.
 fn as_user(case: &Case<'_>) -> Check {
@@ -314,19 +331,8 @@ fn as_user(case: &Case<'_>) -> Check {
         config["process"]["args"] = args;
     })?;
     let place = user_place(case, &bundle)?;
-    let mut command = Command::new("/usr/bin/setpriv");
-    let id = NOBODY.to_string();
+    let mut command = nobody();
     command
-        .args([
-            "--reuid",
-            &id,
-            "--regid",
-            &id,
-            "--groups",
-            "4",
-            "--inh-caps=-all",
-            "--",
-        ])
         .arg(place.join("runtime"))
         .arg("--root")
         .arg(place.join("root"))
@@ -334,17 +340,7 @@ fn as_user(case: &Case<'_>) -> Check {
         .current_dir(&place)
         .stdin(Stdio::null());
     // What the runtime needs of the host, without the runtime.
-    let control = Command::new("/usr/bin/setpriv")
-        .args([
-            "--reuid",
-            &id,
-            "--regid",
-            &id,
-            "--groups",
-            "4",
-            "--inh-caps=-all",
-            "--",
-        ])
+    let control = nobody()
         .args([
             "/usr/bin/unshare",
             "--user",
